@@ -1,0 +1,447 @@
+package api
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// The group, version and kinds that Pavise reads.
+const (
+	Group      = "pavise.dev"
+	Version    = "v1alpha1"
+	APIVersion = Group + "/" + Version
+
+	KindAccessPolicy        = "AccessPolicy"
+	KindClusterAccessPolicy = "ClusterAccessPolicy"
+	KindNetworkSet          = "NetworkSet"
+	KindWorkload            = "Workload"
+	// KindNamespace is the core v1 kind; only its name and labels are read.
+	KindNamespace = "Namespace"
+)
+
+// Mode says whether a policy decides or only reports what it would decide.
+// +kubebuilder:validation:Enum=Enforce;Audit
+type Mode string
+
+const (
+	// ModeEnforce lets the policy decide. It is the default.
+	ModeEnforce Mode = "Enforce"
+	// ModeAudit evaluates and reports the policy and never enforces it.
+	ModeAudit Mode = "Audit"
+)
+
+// Tier is the place of a ClusterAccessPolicy around the namespace policies.
+// +kubebuilder:validation:Enum=Admin;Baseline
+type Tier string
+
+const (
+	// TierAdmin is evaluated before the policies of the namespace.
+	TierAdmin Tier = "Admin"
+	// TierBaseline is evaluated when no policy of the namespace decided.
+	TierBaseline Tier = "Baseline"
+)
+
+// Action is what a matching rule does.
+// +kubebuilder:validation:Enum=Allow;Deny;Pass
+type Action string
+
+const (
+	ActionAllow Action = "Allow"
+	ActionDeny  Action = "Deny"
+	// ActionPass leaves the decision to the next tier.
+	ActionPass Action = "Pass"
+)
+
+// AccessPolicy allows or denies traffic of the selected workloads of its namespace.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:shortName=ap,categories=pavise
+// +kubebuilder:printcolumn:name="Mode",type=string,JSONPath=`.spec.mode`
+// +kubebuilder:printcolumn:name="Order",type=integer,JSONPath=`.spec.order`
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+type AccessPolicy struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	Spec AccessPolicySpec `json:"spec"`
+}
+
+// AccessPolicySpec is shared by AccessPolicy and ClusterAccessPolicy.
+type AccessPolicySpec struct {
+	// Selector picks workloads by their labels. Empty picks every workload.
+	// +optional
+	Selector metav1.LabelSelector `json:"selector,omitempty"`
+	// Order sorts the policies of one tier, lowest first; equal orders sort by
+	// namespace and name. Default 1000.
+	// +kubebuilder:default=1000
+	// +optional
+	Order *int32 `json:"order,omitempty"`
+	// Mode is Enforce (default) or Audit.
+	// +kubebuilder:default=Enforce
+	// +optional
+	Mode Mode `json:"mode,omitempty"`
+	// Ingress rules apply to what comes in, in order; the first that matches
+	// decides. Present but empty selects the workload and matches nothing, which
+	// denies everything that comes in. Absent says nothing about ingress.
+	// +optional
+	Ingress []IngressRule `json:"ingress"`
+	// Egress rules apply to what goes out, likewise.
+	// +optional
+	Egress []EgressRule `json:"egress"`
+}
+
+// ClusterAccessPolicy is an AccessPolicy for every namespace its
+// namespaceSelector picks, before (Admin) or after (Baseline) theirs.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:scope=Cluster,shortName=cap,categories=pavise
+// +kubebuilder:printcolumn:name="Tier",type=string,JSONPath=`.spec.tier`
+// +kubebuilder:printcolumn:name="Mode",type=string,JSONPath=`.spec.mode`
+// +kubebuilder:printcolumn:name="Order",type=integer,JSONPath=`.spec.order`
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+type ClusterAccessPolicy struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	Spec ClusterAccessPolicySpec `json:"spec"`
+}
+
+// ClusterAccessPolicySpec adds the tier and the namespaces to a policy.
+type ClusterAccessPolicySpec struct {
+	// Tier is Admin or Baseline.
+	Tier Tier `json:"tier"`
+	// NamespaceSelector picks namespaces by their labels; every namespace has the
+	// label kubernetes.io/metadata.name. Empty picks every namespace.
+	// +optional
+	NamespaceSelector metav1.LabelSelector `json:"namespaceSelector,omitempty"`
+
+	AccessPolicySpec `json:",inline"`
+}
+
+// IngressRule is one rule for traffic that comes in.
+type IngressRule struct {
+	// Name is what decisions call this rule; unique among the rules of this
+	// direction. Default rule-N, N its place from 1.
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9._]{0,61}[a-z0-9])?$`
+	// +optional
+	Name string `json:"name,omitempty"`
+	// Action is Allow, Deny or Pass.
+	Action Action `json:"action"`
+	// From lists who may be at the other end; any of them. Empty is anybody.
+	// +kubebuilder:validation:MaxItems=1024
+	// +optional
+	From []Peer `json:"from,omitempty"`
+
+	RuleMatch `json:",inline"`
+}
+
+// EgressRule is one rule for traffic that goes out.
+type EgressRule struct {
+	// Name is what decisions call this rule; see IngressRule.
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9._]{0,61}[a-z0-9])?$`
+	// +optional
+	Name string `json:"name,omitempty"`
+	// Action is Allow, Deny or Pass.
+	Action Action `json:"action"`
+	// To lists what may be at the other end; any of them. Empty is anything.
+	// +kubebuilder:validation:MaxItems=1024
+	// +optional
+	To []EgressPeer `json:"to,omitempty"`
+
+	RuleMatch `json:",inline"`
+}
+
+// RuleMatch is what both directions can ask of a connection or request; every
+// field that is given has to match.
+type RuleMatch struct {
+	// Ports are destination ports; any of them. Empty is every port.
+	// +kubebuilder:validation:MaxItems=256
+	// +optional
+	Ports []Port `json:"ports,omitempty"`
+	// HTTP lists requests; any of them. Empty does not look at HTTP. On traffic
+	// that is not HTTP an Allow or Pass rule with this field does not match, and a
+	// Deny rule matches on its other fields.
+	// +kubebuilder:validation:MaxItems=1024
+	// +optional
+	HTTP []HTTPMatch `json:"http,omitempty"`
+	// TLS looks at the ClientHello of connections that Pavise does not terminate.
+	// +optional
+	TLS *TLSMatch `json:"tls,omitempty"`
+}
+
+// Peer is one kind of other end: exactly one of cidrs, the selectors,
+// serviceAccounts or networkSets.
+type Peer struct {
+	// CIDRs are address ranges or single addresses, v4 or v6.
+	// +optional
+	CIDRs []string `json:"cidrs,omitempty"`
+	// Except takes ranges out of cidrs.
+	// +optional
+	Except []string `json:"except,omitempty"`
+	// NamespaceSelector picks the namespaces of the workloads that podSelector
+	// picks. Absent is the namespace of the policy (every one, in a
+	// ClusterAccessPolicy); empty is every namespace.
+	// +optional
+	NamespaceSelector *metav1.LabelSelector `json:"namespaceSelector,omitempty"`
+	// PodSelector picks workloads by label; absent or empty is all of them.
+	// +optional
+	PodSelector *metav1.LabelSelector `json:"podSelector,omitempty"`
+	// ServiceAccounts are NAME, in the namespace of the policy, or NAMESPACE/NAME.
+	// +optional
+	ServiceAccounts []string `json:"serviceAccounts,omitempty"`
+	// NetworkSets are NAME, in the namespace of the policy, or NAMESPACE/NAME.
+	// +optional
+	NetworkSets []string `json:"networkSets,omitempty"`
+}
+
+// EgressPeer is a Peer or a list of domains.
+type EgressPeer struct {
+	Peer `json:",inline"`
+
+	// Domains are names as a client asks for them: exact (api.example.com) or with
+	// a first label * that stands for one or more labels (*.example.com).
+	// +optional
+	Domains []string `json:"domains,omitempty"`
+}
+
+// Protocol is the transport a port belongs to.
+// +kubebuilder:validation:Enum=TCP;UDP
+type Protocol string
+
+const (
+	ProtocolTCP Protocol = "TCP"
+	ProtocolUDP Protocol = "UDP"
+)
+
+// Port is one destination port or a range of them.
+// +kubebuilder:validation:XValidation:rule="!has(self.endPort) || self.endPort >= self.port",message="endPort must not be below port"
+type Port struct {
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=65535
+	Port int32 `json:"port"`
+	// EndPort makes it the range port–endPort, both included.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=65535
+	// +optional
+	EndPort int32 `json:"endPort,omitempty"`
+	// Protocol is TCP (default) or UDP.
+	// +kubebuilder:default=TCP
+	// +optional
+	Protocol Protocol `json:"protocol,omitempty"`
+}
+
+// HTTPMatch asks for properties of a request; every field that is given has to
+// match, and any one value of a list is enough (headers and query: each of them).
+type HTTPMatch struct {
+	// Methods are compared exactly, as RFC 9110 says: GET is not get.
+	// +kubebuilder:validation:MaxItems=64
+	// +optional
+	Methods []string `json:"methods,omitempty"`
+	// Paths are compared with the normalised path, without query and fragment.
+	// +kubebuilder:validation:MaxItems=1024
+	// +optional
+	Paths []PathMatch `json:"paths,omitempty"`
+	// Hosts are exact or *.suffix, compared lower-cased, without port or trailing dot.
+	// +kubebuilder:validation:MaxItems=1024
+	// +optional
+	Hosts []string `json:"hosts,omitempty"`
+	// Headers all have to match.
+	// +kubebuilder:validation:MaxItems=32
+	// +optional
+	Headers []ValueMatch `json:"headers,omitempty"`
+	// Query parameters all have to match.
+	// +kubebuilder:validation:MaxItems=32
+	// +optional
+	Query []ValueMatch `json:"query,omitempty"`
+}
+
+// PathMatch is exactly one way to name paths.
+// +kubebuilder:validation:MinProperties=1
+// +kubebuilder:validation:MaxProperties=1
+type PathMatch struct {
+	// Exact is this path and no other.
+	// +optional
+	Exact string `json:"exact,omitempty"`
+	// Prefix is this path and what is below it: /api is /api and /api/x, not
+	// /apix. A trailing slash makes no difference.
+	// +optional
+	Prefix string `json:"prefix,omitempty"`
+	// Template is a path in which {name} stands for one non-empty segment and a last
+	// {name=**} for the rest, which may be empty.
+	// +optional
+	Template string `json:"template,omitempty"`
+	// Regex is an RE2 expression that has to match the whole path.
+	// +kubebuilder:validation:MaxLength=1024
+	// +optional
+	Regex string `json:"regex,omitempty"`
+}
+
+// ValueMatch names a header or a query parameter and at most one test of its
+// value; with none, it has to be present.
+//
+// Where a name occurs several times, or a header is a list, a Deny rule matches
+// when any of the values does, an Allow or Pass rule only when all of them do.
+type ValueMatch struct {
+	// Name of a header (any case) or a query parameter (exact).
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=256
+	Name string `json:"name"`
+	// +optional
+	Exact string `json:"exact,omitempty"`
+	// +optional
+	Prefix string `json:"prefix,omitempty"`
+	// Regex is an RE2 expression that has to match a whole value.
+	// +kubebuilder:validation:MaxLength=1024
+	// +optional
+	Regex string `json:"regex,omitempty"`
+	// Present false asks for absence, true for presence with any value.
+	// +optional
+	Present *bool `json:"present,omitempty"`
+}
+
+// TLSMatch asks for properties of a ClientHello.
+type TLSMatch struct {
+	// ServerNames are exact or *.suffix. A connection without SNI matches none.
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=1024
+	ServerNames []string `json:"serverNames"`
+}
+
+// NetworkSet gives a name to addresses and domains.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:resource:shortName=nset,categories=pavise
+type NetworkSet struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	Spec NetworkSetSpec `json:"spec"`
+}
+
+// NetworkSetSpec lists the members of a NetworkSet.
+type NetworkSetSpec struct {
+	// CIDRs are address ranges or single addresses, v4 or v6.
+	// +optional
+	CIDRs []string `json:"cidrs,omitempty"`
+	// Except takes ranges out of cidrs.
+	// +optional
+	Except []string `json:"except,omitempty"`
+	// Domains are exact or *.suffix; they count in egress rules only.
+	// +optional
+	Domains []string `json:"domains,omitempty"`
+}
+
+// Workload is something that policies can select and that Envoy stands beside.
+// Files give it; on Kubernetes it is filled from pods.
+type Workload struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	Spec WorkloadSpec `json:"spec"`
+}
+
+// WorkloadSpec says where a workload is and what its Envoy carries.
+type WorkloadSpec struct {
+	// ServiceAccount is the identity that serviceAccounts in rules name.
+	// +optional
+	ServiceAccount string `json:"serviceAccount,omitempty"`
+	// Addresses the workload's own connections come from. They are how rules that
+	// select it as a peer recognise it.
+	// +optional
+	Addresses []string `json:"addresses,omitempty"`
+	// Inbound listeners take traffic for the workload and hand on what is allowed.
+	// +optional
+	Inbound []Inbound `json:"inbound,omitempty"`
+	// Outbound listeners are explicit proxies for the workload's own requests.
+	// +optional
+	Outbound []Outbound `json:"outbound,omitempty"`
+}
+
+// TrafficKind is what an inbound listener expects.
+// +kubebuilder:validation:Enum=HTTP;TCP;TLS
+type TrafficKind string
+
+const (
+	// TrafficHTTP is HTTP/1.1, HTTP/2 without TLS, gRPC and WebSocket.
+	TrafficHTTP TrafficKind = "HTTP"
+	// TrafficTCP is any protocol; nothing is read before it is handed on.
+	TrafficTCP TrafficKind = "TCP"
+	// TrafficTLS is TLS that the workload terminates; the ClientHello is read.
+	TrafficTLS TrafficKind = "TLS"
+)
+
+// Inbound is one listener in front of the workload.
+type Inbound struct {
+	// Name is unique among the workload's listeners. Default inbound-PORT.
+	// +optional
+	Name string `json:"name,omitempty"`
+	// Address to listen on. Default 127.0.0.1.
+	// +optional
+	Address string `json:"address,omitempty"`
+	// Port to listen on; it is the destination port that rules see.
+	Port int32 `json:"port"`
+	// Protocol is HTTP (default), TCP or TLS.
+	// +optional
+	Protocol TrafficKind `json:"protocol,omitempty"`
+	// Upstream is ADDRESS:PORT of the workload itself.
+	Upstream string `json:"upstream"`
+	// HTTP settings; only with protocol HTTP.
+	// +optional
+	HTTP *HTTPOptions `json:"http,omitempty"`
+}
+
+// Outbound is one explicit proxy: absolute-form requests and CONNECT.
+type Outbound struct {
+	// Name is unique among the workload's listeners. Default outbound-PORT.
+	// +optional
+	Name string `json:"name,omitempty"`
+	// Address to listen on. Default 127.0.0.1.
+	// +optional
+	Address string `json:"address,omitempty"`
+	// Port to listen on.
+	Port int32 `json:"port"`
+	// HTTP settings.
+	// +optional
+	HTTP *HTTPOptions `json:"http,omitempty"`
+}
+
+// EscapedSlashes says what happens to %2f and %5c in a path.
+// +kubebuilder:validation:Enum=Deny;Unescape
+type EscapedSlashes string
+
+const (
+	// EscapedSlashesDeny refuses them with the reason ambiguous-path. The default.
+	EscapedSlashesDeny EscapedSlashes = "Deny"
+	// EscapedSlashesUnescape makes them slashes, for the policy and the workload.
+	EscapedSlashesUnescape EscapedSlashes = "Unescape"
+)
+
+// PathParameters says what happens to a semicolon in a path.
+// +kubebuilder:validation:Enum=Deny;Literal
+type PathParameters string
+
+const (
+	// PathParametersDeny refuses them with the reason ambiguous-path, because
+	// servers differ on whether /admin;x is /admin. The default.
+	PathParametersDeny PathParameters = "Deny"
+	// PathParametersLiteral takes ; as a character like any other.
+	PathParametersLiteral PathParameters = "Literal"
+)
+
+// HTTPOptions are choices a workload makes about paths that servers read in
+// different ways. The defaults refuse them.
+type HTTPOptions struct {
+	// +kubebuilder:default=Deny
+	// +optional
+	EscapedSlashes EscapedSlashes `json:"escapedSlashes,omitempty"`
+	// +kubebuilder:default=Deny
+	// +optional
+	PathParameters PathParameters `json:"pathParameters,omitempty"`
+}
+
+// Namespace is the core v1 object, of which only name and labels are read.
+type Namespace struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+}

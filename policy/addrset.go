@@ -1,0 +1,77 @@
+package policy
+
+import (
+	"net/netip"
+
+	"go4.org/netipx"
+)
+
+// AddrSet is an immutable set of addresses. IPv4-mapped IPv6 addresses are the
+// IPv4 addresses they stand for.
+type AddrSet struct {
+	set      *netipx.IPSet
+	prefixes []netip.Prefix
+}
+
+// newAddrSet is the union of in less the union of except.
+func newAddrSet(in, except []netip.Prefix) *AddrSet {
+	var b netipx.IPSetBuilder
+	for _, p := range in {
+		b.AddPrefix(p)
+	}
+	for _, p := range except {
+		b.RemovePrefix(p)
+	}
+	s, err := b.IPSet()
+	if err != nil { // only for invalid prefixes, which parseCIDR does not let through
+		s = &netipx.IPSet{}
+	}
+	return &AddrSet{set: s, prefixes: s.Prefixes()}
+}
+
+// union of sets, nil for none.
+func unionAddrs(sets []*AddrSet) *AddrSet {
+	switch len(sets) {
+	case 0:
+		return nil
+	case 1:
+		return sets[0]
+	}
+	var b netipx.IPSetBuilder
+	for _, s := range sets {
+		b.AddSet(s.set)
+	}
+	u, err := b.IPSet()
+	if err != nil {
+		u = &netipx.IPSet{}
+	}
+	return &AddrSet{set: u, prefixes: u.Prefixes()}
+}
+
+// Contains reports whether a is in the set.
+func (s *AddrSet) Contains(a netip.Addr) bool { return s.set.Contains(a.Unmap()) }
+
+// Prefixes are the set in its shortest form: disjoint and sorted.
+func (s *AddrSet) Prefixes() []netip.Prefix { return s.prefixes }
+
+// Empty reports whether nothing is in the set.
+func (s *AddrSet) Empty() bool { return len(s.prefixes) == 0 }
+
+// parseCIDR reads a prefix or a single address; IPv4-mapped ones become IPv4.
+func parseCIDR(s string) (netip.Prefix, error) {
+	p, err := netip.ParsePrefix(s)
+	if err != nil {
+		a, aerr := netip.ParseAddr(s)
+		if aerr != nil {
+			return netip.Prefix{}, err
+		}
+		p = netip.PrefixFrom(a, a.BitLen())
+	}
+	if a := p.Addr(); a.Is4In6() && p.Bits() >= 96 {
+		p = netip.PrefixFrom(a.Unmap(), p.Bits()-96)
+	}
+	return p.Masked(), nil
+}
+
+// ContainsPrefix reports whether every address of p is in the set.
+func (s *AddrSet) ContainsPrefix(p netip.Prefix) bool { return s.set.ContainsPrefix(p) }

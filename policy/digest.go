@@ -1,0 +1,152 @@
+package policy
+
+import (
+	"bufio"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"hash"
+	"io"
+)
+
+// digestModel is the SHA-256 of a canonical encoding: every field in a fixed order,
+// strings and lists preceded by their length. A rule is hashed once, however many
+// workloads it is given to.
+func digestModel(m *Model) string {
+	rules := map[*Rule][]byte{}
+	e := newEncoder()
+	e.count(len(m.Workloads))
+	for _, w := range m.Workloads {
+		e.str(w.Namespace, w.Name)
+		e.count(len(w.Listeners))
+		for _, l := range w.Listeners {
+			e.str(l.Name, string(l.Direction), string(l.Traffic), l.Address.String(), l.Upstream.String())
+			e.flag(l.Paths.UnescapeSlashes, l.Paths.LiteralParameters)
+			e.program(l.Program, rules)
+		}
+	}
+	return e.sum()
+}
+
+// Digest is the identity of what a program decides, in hex.
+func (p *Program) Digest() string {
+	e := newEncoder()
+	e.program(p, map[*Rule][]byte{})
+	return e.sum()
+}
+
+type encoder struct {
+	h hash.Hash
+	w *bufio.Writer
+}
+
+func newEncoder() *encoder {
+	h := sha256.New()
+	return &encoder{h, bufio.NewWriter(h)}
+}
+
+func (e *encoder) sum() string {
+	_ = e.w.Flush() // a hash does not fail
+	return hex.EncodeToString(e.h.Sum(nil))
+}
+
+func (e *encoder) count(n int) {
+	var b [8]byte
+	binary.BigEndian.PutUint64(b[:], uint64(n)) //nolint:gosec // a length
+	_, _ = e.w.Write(b[:])
+}
+
+func (e *encoder) str(ss ...string) {
+	for _, s := range ss {
+		e.count(len(s))
+		_, _ = io.WriteString(e.w, s)
+	}
+}
+
+func (e *encoder) strs(ss []string) {
+	e.count(len(ss))
+	e.str(ss...)
+}
+
+func (e *encoder) flag(bs ...bool) {
+	for _, b := range bs {
+		if b {
+			_ = e.w.WriteByte(1)
+		} else {
+			_ = e.w.WriteByte(0)
+		}
+	}
+}
+
+func (e *encoder) refs(rs []PolicyRef) {
+	e.count(len(rs))
+	for _, r := range rs {
+		e.str(r.Namespace, r.Name)
+	}
+}
+
+func (e *encoder) domains(ds []Domain) {
+	e.count(len(ds))
+	for _, d := range ds {
+		e.str(d.String())
+	}
+}
+
+func (e *encoder) addrs(s *AddrSet) {
+	e.flag(s != nil)
+	if s == nil {
+		return
+	}
+	e.count(len(s.prefixes))
+	for _, p := range s.prefixes {
+		e.str(p.String())
+	}
+}
+
+func (e *encoder) program(p *Program, rules map[*Rule][]byte) {
+	e.str(string(p.Direction))
+	e.refs(p.Isolating)
+	e.refs(p.Auditing)
+	e.count(len(p.Rules))
+	for _, r := range p.Rules {
+		sum, ok := rules[r]
+		if !ok {
+			re := newEncoder()
+			re.rule(r)
+			sum = []byte(re.sum())
+			rules[r] = sum
+		}
+		_, _ = e.w.Write(sum)
+	}
+}
+
+func (e *encoder) rule(r *Rule) {
+	e.str(string(r.Tier), r.Policy.Namespace, r.Policy.Name, r.Name, string(r.Action))
+	e.flag(r.Audit)
+	e.count(len(r.Terms))
+	for _, t := range r.Terms {
+		e.addrs(t.Sources)
+		e.addrs(t.Destinations)
+		e.domains(t.Domains)
+		e.domains(t.ServerNames)
+		e.count(len(t.Ports))
+		for _, p := range t.Ports {
+			e.count(int(p.First))
+			e.count(int(p.Last))
+		}
+		e.flag(t.HTTP != nil)
+		if h := t.HTTP; h != nil {
+			e.strs(h.Methods)
+			e.domains(h.Hosts)
+			e.count(len(h.Paths))
+			for _, p := range h.Paths {
+				e.str(string(p.Kind), p.Text)
+			}
+			e.count(len(h.Values))
+			for _, v := range h.Values {
+				e.str(string(v.Place), v.Name, v.Want, v.Not)
+				e.flag(v.Wide, v.Absent)
+			}
+		}
+	}
+}

@@ -1,0 +1,282 @@
+package policy
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+)
+
+// Verdict is the outcome for a connection or request.
+type Verdict string
+
+const (
+	Allowed Verdict = "allow"
+	Denied  Verdict = "deny"
+)
+
+// Request is what is asked about: an HTTP request as it is on the wire, or, with a
+// nil HTTP, a connection.
+type Request struct {
+	// Source is the address of the other end of the connection.
+	Source netip.Addr
+	// Destination is the address connected to; for egress by name, one that the
+	// name resolves to. Zero where it is not known, which no address matches.
+	Destination netip.Addr
+	// Port is the destination port. For a Proxy it is taken from the authority.
+	Port uint16
+	// ServerName is the SNI of a TLS connection; empty if there is none.
+	ServerName string
+	// HTTP is the request; for a proxy, a CONNECT too is one.
+	HTTP *HTTPRequest
+}
+
+// HTTPRequest is the head of a request.
+type HTTPRequest struct {
+	Method string
+	// Authority is the Host header, :authority, or that of an absolute-form target.
+	Authority string
+	// Path is the request target in origin form: path and query.
+	Path    string
+	Headers []HeaderField
+}
+
+// HeaderField is one header line.
+type HeaderField struct{ Name, Value string }
+
+// Decision is a verdict, its reason, and how it came about.
+type Decision struct {
+	Verdict Verdict `json:"verdict"`
+	Reason  Reason  `json:"reason"`
+	// Audit is the decision if the audited policies were enforced; nil where no
+	// audited policy selects the workload.
+	Audit *Decision `json:"audit,omitempty"`
+	// Trace lists the rules that were asked, in order.
+	Trace []Step `json:"trace,omitempty"`
+}
+
+// Step is one rule that was asked and why it did or did not match.
+type Step struct {
+	Reason  Reason `json:"rule"`
+	Action  Action `json:"action"`
+	Audit   bool   `json:"audit,omitempty"`
+	Matched bool   `json:"matched"`
+	Why     string `json:"why"`
+	// Field is where the rule stands in its policy.
+	Field string `json:"field,omitempty"`
+}
+
+// Evaluate decides one request at this listener, as Envoy does.
+func (l *Listener) Evaluate(req *Request) Decision {
+	facts, kind := l.Facts(req)
+	if kind != "" {
+		d := Decision{Verdict: Denied, Reason: Reason{Kind: kind}}
+		if l.Program.HasAudit() {
+			d.Audit = &Decision{Verdict: Denied, Reason: Reason{Kind: kind}}
+		}
+		return d
+	}
+	d := l.Program.decide(facts, Enforced)
+	if l.Program.HasAudit() {
+		a := l.Program.decide(facts, Audited)
+		d.Audit = &a
+	}
+	return d
+}
+
+// Facts is a request in canonical form: what rules are compared with.
+type Facts struct {
+	Source, Destination netip.Addr
+	Port                uint16
+	ServerName          string
+	// Host is canonical, without port. It is set for HTTP and for tunnels.
+	Host string
+	// IsHTTP is false for connections and for tunnels.
+	IsHTTP bool
+	Method string
+	// Path is canonical, without query; Target has the query.
+	Path, Target string
+	headers      map[string]string
+}
+
+// Header returns the values of a header joined with commas, and whether there is
+// one.
+func (f *Facts) Header(name string) (string, bool) {
+	v, ok := f.headers[name]
+	return v, ok
+}
+
+// Facts makes a request canonical. The kind of reason is set where the request is
+// refused whatever the policies say.
+func (l *Listener) Facts(req *Request) (*Facts, ReasonKind) {
+	f := &Facts{
+		Source: req.Source.Unmap(), Destination: req.Destination.Unmap(), Port: req.Port,
+		ServerName: strings.ToLower(req.ServerName),
+	}
+	if l.Direction == Ingress {
+		f.Port = l.Address.Port()
+	}
+	h := req.HTTP
+	if h == nil || l.Traffic == TCP || l.Traffic == TLS {
+		return f, ""
+	}
+	f.Method = h.Method
+	host, port, ok := CanonicalHost(h.Authority)
+	if !ok {
+		return f, MalformedHost
+	}
+	f.Host = host
+	if l.Traffic == Proxy {
+		f.Port = port
+		if port == 0 {
+			f.Port = 80
+		}
+	}
+	if h.Method == "CONNECT" {
+		if l.Traffic != Proxy {
+			return f, ConnectRefused
+		}
+		if port == 0 {
+			return f, MalformedHost
+		}
+		return f, "" // a tunnel: nothing of HTTP is seen of what is in it
+	}
+	path, query, kind := CanonicalPath(h.Path, l.Paths)
+	if kind != "" {
+		return f, kind
+	}
+	f.IsHTTP, f.Path, f.Target = true, path, path
+	if strings.Contains(h.Path, "?") {
+		f.Target += "?" + query
+	}
+	f.headers = make(map[string]string, len(h.Headers))
+	for _, kv := range h.Headers {
+		name := strings.ToLower(kv.Name)
+		if old, dup := f.headers[name]; dup {
+			f.headers[name] = old + "," + kv.Value
+		} else {
+			f.headers[name] = kv.Value
+		}
+	}
+	return f, ""
+}
+
+// decide asks the stages in order.
+func (p *Program) decide(f *Facts, v View) Decision {
+	var d Decision
+	for _, s := range p.Stages(v) {
+		passed := false
+		for _, r := range s.Rules {
+			ok, why := r.match(f)
+			d.Trace = append(d.Trace, Step{Reason: r.Reason(), Action: r.Action, Audit: r.Audit, Matched: ok, Why: why, Field: r.Field})
+			if !ok {
+				continue
+			}
+			if r.Action == Pass {
+				passed = true
+				break
+			}
+			d.Verdict, d.Reason = Denied, r.Reason()
+			if r.Action == Allow {
+				d.Verdict = Allowed
+			}
+			return d
+		}
+		if !passed && s.Default != nil {
+			d.Verdict, d.Reason = Denied, *s.Default
+			return d
+		}
+	}
+	d.Verdict, d.Reason = Allowed, Reason{Kind: DefaultAllow}
+	return d
+}
+
+// match reports whether the rule matches, and why in words.
+func (r *Rule) match(f *Facts) (bool, string) {
+	why := "it stands for nothing at present"
+	for _, t := range r.Terms {
+		if !f.IsHTTP {
+			if t = t.WithoutHTTP(r.Action, f.Host != ""); t == nil {
+				why = "it asks for HTTP, and the traffic is not"
+				continue
+			}
+		}
+		miss := t.miss(f)
+		if miss == "" {
+			return true, "every condition holds"
+		}
+		why = miss
+	}
+	return false, why
+}
+
+// miss is the first condition that does not hold, in words; empty if all do.
+func (t *Term) miss(f *Facts) string {
+	switch {
+	case t.Sources != nil && !t.Sources.Contains(f.Source):
+		return fmt.Sprintf("source %s is not in its addresses", f.Source)
+	case t.Destinations != nil && (!f.Destination.IsValid() || !t.Destinations.Contains(f.Destination)):
+		if !f.Destination.IsValid() {
+			return "the destination address is not known"
+		}
+		return fmt.Sprintf("destination %s is not in its addresses", f.Destination)
+	case len(t.Domains) > 0 && !matchDomains(t.Domains, f.Host):
+		return fmt.Sprintf("name %q is not among its domains", f.Host)
+	case len(t.ServerNames) > 0 && !matchDomains(t.ServerNames, f.ServerName):
+		return fmt.Sprintf("server name %q is not among its names", f.ServerName)
+	case len(t.Ports) > 0 && !containsPort(t.Ports, f.Port):
+		return fmt.Sprintf("port %d is not among its ports", f.Port)
+	case t.HTTP != nil:
+		return t.HTTP.miss(f)
+	}
+	return ""
+}
+
+func (h *HTTPTerm) miss(f *Facts) string {
+	if len(h.Methods) > 0 && !contains(h.Methods, f.Method) {
+		return fmt.Sprintf("method %s is not among its methods", f.Method)
+	}
+	if len(h.Paths) > 0 && !matchPaths(h.Paths, f.Path) {
+		return fmt.Sprintf("path %s does not match its paths", f.Path)
+	}
+	if len(h.Hosts) > 0 && !matchDomains(h.Hosts, f.Host) {
+		return fmt.Sprintf("host %q is not among its hosts", f.Host)
+	}
+	for i := range h.Values {
+		v := &h.Values[i]
+		subject, present := f.Target, true
+		if v.Place == Header {
+			subject, present = f.Header(v.Name)
+		}
+		if !v.Match(subject, present) {
+			return fmt.Sprintf("%s does not hold", v.Label)
+		}
+	}
+	return ""
+}
+
+func contains(list []string, s string) bool {
+	for _, x := range list {
+		if x == s {
+			return true
+		}
+	}
+	return false
+}
+
+func containsPort(rs []PortRange, p uint16) bool {
+	for _, r := range rs {
+		if r.Contains(p) {
+			return true
+		}
+	}
+	return false
+}
+
+func matchPaths(ps []PathPattern, path string) bool {
+	for _, p := range ps {
+		if p.Match(path) {
+			return true
+		}
+	}
+	return false
+}

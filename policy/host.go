@@ -1,0 +1,95 @@
+package policy
+
+import (
+	"net/netip"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"golang.org/x/net/idna"
+)
+
+// Domain is a canonical host or, with Wildcard, any name below it.
+type Domain struct {
+	Name     string
+	Wildcard bool
+}
+
+// ParseDomain reads an exact name, a name with a first label *, or an IP literal
+// and makes it canonical.
+func ParseDomain(s string) (Domain, error) {
+	wild := strings.HasPrefix(s, "*.")
+	name := strings.ToLower(strings.TrimSuffix(strings.TrimPrefix(s, "*."), "."))
+	if a, err := netip.ParseAddr(strings.Trim(name, "[]")); err == nil {
+		if a.Unmap().Is4() {
+			return Domain{Name: a.Unmap().String()}, nil
+		}
+		return Domain{Name: "[" + a.String() + "]"}, nil
+	}
+	ascii, err := idna.Lookup.ToASCII(name)
+	if err != nil {
+		// Names with underscores are in use although IDNA refuses them.
+		if !HostForm.MatchString(name) {
+			return Domain{}, err
+		}
+		ascii = name
+	}
+	return Domain{Name: ascii, Wildcard: wild}, nil
+}
+
+// String is the domain as it is written in a policy.
+func (d Domain) String() string {
+	if d.Wildcard {
+		return "*." + d.Name
+	}
+	return d.Name
+}
+
+// Match reports whether a canonical host is the domain or, for a wildcard, below it.
+func (d Domain) Match(host string) bool {
+	if !d.Wildcard {
+		return host == d.Name
+	}
+	rest, ok := strings.CutSuffix(host, "."+d.Name)
+	return ok && rest != ""
+}
+
+func matchDomains(ds []Domain, host string) bool {
+	for _, d := range ds {
+		if d.Match(host) {
+			return true
+		}
+	}
+	return false
+}
+
+// HostPattern is the RE2 expression for a canonical host: a name whose last label
+// is not a number, an IPv4 address in dotted decimal without leading zeros, or
+// something in brackets that may be an IPv6 address. What a URL parser would read
+// as an odd spelling of an address (127.1, 017.0.0.1, 0x7f.1) does not fit, since
+// it would compare unequal to the address it reaches (WHATWG URL, "ends in a
+// number"). A last label that begins with 0x is refused as well.
+const HostPattern = `(?:(?:[a-z0-9_-]+\.)*(?:[a-z_-]|[1-9][0-9]*[a-z_-]|0[0-9]+[a-z_-]|0[a-wyz_-])[a-z0-9_-]*` +
+	`|` + octet + `\.` + octet + `\.` + octet + `\.` + octet +
+	`|\[[0-9a-f:.]+\])`
+
+const octet = `(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])`
+
+// HostForm matches a whole string that fits HostPattern.
+var HostForm = regexp.MustCompile(`^(?:` + HostPattern + `)$`)
+
+// CanonicalHost lower-cases the host of an authority, drops one trailing dot and
+// splits off the port, which is 0 where there is none. It reports false for what
+// has no usual form.
+func CanonicalHost(authority string) (host string, port uint16, ok bool) {
+	host = strings.ToLower(authority)
+	if i := strings.LastIndexByte(host, ':'); i >= 0 && !strings.HasSuffix(host, "]") {
+		p, err := strconv.ParseUint(host[i+1:], 10, 16) // digits only: no sign, no space
+		if err != nil || p == 0 {
+			return host, 0, false
+		}
+		host, port = host[:i], uint16(p)
+	}
+	host = strings.TrimSuffix(host, ".")
+	return host, port, HostForm.MatchString(host)
+}

@@ -1,0 +1,103 @@
+package policy
+
+import (
+	"fmt"
+	"strings"
+)
+
+// ReasonKind is why a verdict was reached.
+type ReasonKind string
+
+const (
+	// ByRule: a rule matched.
+	ByRule ReasonKind = "rule"
+	// DefaultDeny: policies select the workload and none of their rules matched.
+	DefaultDeny ReasonKind = "default-deny"
+	// DefaultAllow: no policy decided.
+	DefaultAllow ReasonKind = "default-allow"
+	// AmbiguousPath: servers read the path in different ways; see docs/semantics.md.
+	AmbiguousPath ReasonKind = "ambiguous-path"
+	// MalformedHost: the host is no name and no address in its usual form.
+	MalformedHost ReasonKind = "malformed-host"
+	// MalformedRequest: Envoy refuses the request before any policy is asked.
+	MalformedRequest ReasonKind = "malformed-request"
+	// ConnectRefused: CONNECT at a listener that is no proxy.
+	ConnectRefused ReasonKind = "connect-refused"
+	// PolicyUpdating: the request met Envoy between two versions of the rules.
+	PolicyUpdating ReasonKind = "policy-updating"
+)
+
+// maxNamed bounds how many policies a default-deny names; with names of at most
+// 253 bytes a reason stays below 4 KiB.
+const maxNamed = 8
+
+// Reason says by name what decided. Its String is what Envoy logs and what a
+// denied client is told.
+type Reason struct {
+	Kind ReasonKind `json:"kind"`
+	// Tier, Policy and Rule are set for ByRule.
+	Tier   Tier      `json:"tier,omitempty"`
+	Policy PolicyRef `json:"policy,omitzero"`
+	Rule   string    `json:"rule,omitempty"`
+	// Policies cause a DefaultDeny; sorted.
+	Policies []PolicyRef `json:"policies,omitempty"`
+}
+
+// String is TIER:POLICY#RULE, default-deny:POLICY,POLICY… or the kind. It holds
+// no spaces; Envoy would replace them in its logs.
+func (r Reason) String() string {
+	switch r.Kind {
+	case ByRule:
+		return string(r.Tier) + ":" + r.Policy.String() + "#" + r.Rule
+	case DefaultDeny:
+		var b strings.Builder
+		b.WriteString(string(DefaultDeny))
+		for i, p := range r.Policies {
+			switch {
+			case i == maxNamed:
+				fmt.Fprintf(&b, ",+%d", len(r.Policies)-maxNamed)
+				return b.String()
+			case i == 0:
+				b.WriteByte(':')
+			default:
+				b.WriteByte(',')
+			}
+			b.WriteString(p.String())
+		}
+		return b.String()
+	default:
+		return string(r.Kind)
+	}
+}
+
+// Explain is the reason in words, for the person who met it.
+func (r Reason) Explain() string {
+	switch r.Kind {
+	case ByRule:
+		return fmt.Sprintf("rule %q of policy %q in the %s tier matched", r.Rule, r.Policy, r.Tier)
+	case DefaultDeny:
+		names := make([]string, len(r.Policies))
+		for i, p := range r.Policies {
+			names[i] = fmt.Sprintf("%q", p)
+		}
+		return "no rule matched, and the workload is selected by " + strings.Join(names, ", ") +
+			": what their rules do not allow is denied"
+	case DefaultAllow:
+		return "no policy decided"
+	case AmbiguousPath:
+		return "the path can be read in more than one way (an escaped slash, NUL or control character, " +
+			"a double encoding, a broken escape, or a path parameter), so no rule is applied to it"
+	case MalformedHost:
+		return "the host is neither a name nor an address in its usual form"
+	case MalformedRequest:
+		return "the request is malformed and refused before any policy is asked"
+	case ConnectRefused:
+		return "CONNECT is only for an explicit proxy"
+	case PolicyUpdating:
+		return "the rules were being replaced at that moment; try again"
+	}
+	return string(r.Kind)
+}
+
+// MarshalText makes a PolicyRef its String in JSON.
+func (r PolicyRef) MarshalText() ([]byte, error) { return []byte(r.String()), nil }

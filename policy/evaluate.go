@@ -120,8 +120,16 @@ func (l *Listener) Facts(req *Request) (*Facts, ReasonKind) {
 		return f, ""
 	}
 	f.Method = h.Method
+	tunnel := h.Method == "CONNECT"
+	var query string
+	if !tunnel {
+		var kind ReasonKind
+		if f.Path, query, kind = normalisePath(h.Path, l.Paths); kind != "" {
+			return f, kind
+		}
+	}
 	host, port, ok := CanonicalHost(h.Authority)
-	if !ok {
+	if !ok || tunnel && l.Traffic == Proxy && port == 0 {
 		return f, MalformedHost
 	}
 	f.Host = host
@@ -131,26 +139,25 @@ func (l *Listener) Facts(req *Request) (*Facts, ReasonKind) {
 			f.Port = 80
 		}
 	}
-	if h.Method == "CONNECT" {
-		if l.Traffic != Proxy {
-			return f, ConnectRefused
-		}
-		if port == 0 {
-			return f, MalformedHost
-		}
-		return f, "" // a tunnel: nothing of HTTP is seen of what is in it
+	switch {
+	case tunnel && l.Traffic != Proxy:
+		return f, ConnectRefused
+	case tunnel:
+		return f, "" // nothing of HTTP is seen of what is in it
+	case ambiguous(f.Path, l.Paths):
+		return f, AmbiguousPath
 	}
-	path, query, kind := CanonicalPath(h.Path, l.Paths)
-	if kind != "" {
-		return f, kind
-	}
-	f.IsHTTP, f.Path, f.Target = true, path, path
+	f.IsHTTP, f.Target = true, f.Path
 	if strings.Contains(h.Path, "?") {
 		f.Target += "?" + query
 	}
 	f.headers = make(map[string]string, len(h.Headers))
 	for _, kv := range h.Headers {
 		name := strings.ToLower(kv.Name)
+		if untrusted(name) {
+			continue
+		}
+		kv.Value = strings.Trim(kv.Value, " \t")
 		if old, dup := f.headers[name]; dup {
 			f.headers[name] = old + "," + kv.Value
 		} else {
@@ -158,6 +165,22 @@ func (l *Listener) Facts(req *Request) (*Facts, ReasonKind) {
 		}
 	}
 	return f, ""
+}
+
+// UntrustedHeaders are taken off every request before anything reads them: they speak
+// to Envoy itself, or would make a server see another method or path than the policy
+// did. Those that end with a hyphen are prefixes.
+var UntrustedHeaders = []string{
+	"x-envoy-", "x-pavise-", "x-http-method-override", "x-http-method", "x-method-override", "x-original-url", "x-rewrite-url",
+}
+
+func untrusted(name string) bool {
+	for _, h := range UntrustedHeaders {
+		if name == h || strings.HasSuffix(h, "-") && strings.HasPrefix(name, h) {
+			return true
+		}
+	}
+	return false
 }
 
 // decide asks the stages in order.

@@ -69,7 +69,7 @@ func matchDomains(ds []Domain, host string) bool {
 // as an odd spelling of an address (127.1, 017.0.0.1, 0x7f.1) does not fit, since
 // it would compare unequal to the address it reaches (WHATWG URL, "ends in a
 // number"). A last label that begins with 0x is refused as well.
-const HostPattern = `(?:(?:[a-z0-9_-]+\.)*(?:[a-z_-]|[1-9][0-9]*[a-z_-]|0[0-9]+[a-z_-]|0[a-wyz_-])[a-z0-9_-]*` +
+const HostPattern = `(?:(?:[a-z0-9_-]+\.)*(?:[a-z_]|[1-9][0-9]*[a-z_-]|0[0-9]+[a-z_-]|0[a-wyz_-])[a-z0-9_-]*` +
 	`|` + octet + `\.` + octet + `\.` + octet + `\.` + octet +
 	`|\[[0-9a-f:.]+\])`
 

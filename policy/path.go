@@ -14,6 +14,15 @@ import (
 // path; docs/semantics.md lists the steps. The reason is AmbiguousPath or
 // MalformedRequest where no rule may be applied, else empty.
 func CanonicalPath(target string, opt PathOptions) (path, query string, reason ReasonKind) {
+	path, query, reason = normalisePath(target, opt)
+	if reason == "" && ambiguous(path, opt) {
+		reason = AmbiguousPath
+	}
+	return path, query, reason
+}
+
+// normalisePath is what Envoy does before it asks any filter.
+func normalisePath(target string, opt PathOptions) (path, query string, reason ReasonKind) {
 	if !strings.HasPrefix(target, "/") || strings.ContainsRune(target, '#') {
 		return target, "", MalformedRequest
 	}
@@ -31,11 +40,7 @@ func CanonicalPath(target string, opt PathOptions) (path, query string, reason R
 	if strings.Contains(path, "%00") {
 		return path, query, AmbiguousPath
 	}
-	path = mergeSlashes(removeDotSegments(canonicalOctets(path)))
-	if ambiguous(path, opt) {
-		return path, query, AmbiguousPath
-	}
-	return path, query, ""
+	return mergeSlashes(removeDotSegments(canonicalOctets(path))), query, ""
 }
 
 var (
@@ -119,9 +124,13 @@ func removeDotSegments(p string) string {
 	return "/" + strings.Join(out, "/")
 }
 
+// mergeSlashes leaves // alone, as Envoy does.
 func mergeSlashes(p string) string {
 	if !strings.Contains(p, "//") {
 		return p
+	}
+	if strings.Trim(p, "/") == "" {
+		return "//"
 	}
 	var b strings.Builder
 	b.Grow(len(p))
@@ -141,7 +150,7 @@ func mergeSlashes(p string) string {
 // UTF-8 sequence, and a segment that is a dot segment or empty once its parameters
 // are taken off (/..;/). Without literalParameters any semicolon is, escaped or not.
 func AmbiguousPattern(literalParameters bool) string {
-	s := `%(?:[^0-9A-F]|[0-9A-F][^0-9A-F]|[01]|7F|25[0-9A-Fa-f][0-9A-Fa-f]|2F|5C|C[01])|/\.{0,2};`
+	s := `%(?:[^0-9A-F]|[0-9A-F][^0-9A-F]|[01]|7F|25[0-9A-Fa-f][0-9A-Fa-f]|2F|5C|C[01])|/\.{0,2};|^///`
 	if !literalParameters {
 		s += `|;|%3B`
 	}
@@ -154,7 +163,7 @@ var ambiguousForms = map[bool]*regexp.Regexp{
 }
 
 func ambiguous(path string, opt PathOptions) bool {
-	return strings.ContainsAny(path, "%;") && ambiguousForms[opt.LiteralParameters].MatchString(path+"/")
+	return (strings.ContainsAny(path, "%;") || strings.HasPrefix(path, "//")) && ambiguousForms[opt.LiteralParameters].MatchString(path+"/")
 }
 
 // PathKind is the way a pattern names paths.

@@ -50,7 +50,10 @@ func HTTP(p *policy.Program, v policy.View, port uint16, paths policy.PathOption
 // tunnel it asks for.
 func Forward(p *policy.Program, v policy.View, paths policy.PathOptions, classes *Classes) (*matcherv3.Matcher, Stats, error) {
 	b := &builder{in: proxyInputs(), classes: classes}
-	entries := append(b.hostCheck(policy.HostPattern), b.updateCheck()...)
+	entries := b.hostCheck(policy.HostPattern)
+	if classes != nil {
+		entries = append(entries, b.updateCheck()...)
+	}
 	tunnel, err := b.stages(p, v, func(r *policy.Rule) []*policy.Term { return withoutHTTP(r, true) })
 	if err != nil {
 		return nil, b.stats, err
@@ -60,6 +63,55 @@ func Forward(p *policy.Program, v policy.View, paths policy.PathOptions, classes
 	stages, err := b.stages(p, v, func(r *policy.Rule) []*policy.Term { return r.Terms })
 	return b.root(append(entries, stages...)), b.stats, err
 }
+
+// Preliminary translates a program for an explicit proxy before it resolves the name
+// it is asked for: what the rules deny whatever the address is denied here, so that
+// no name is looked up for a request that cannot pass. What an address may decide
+// is let through to the tree of Forward with the reason Undecided.
+func Preliminary(p *policy.Program, v policy.View, paths policy.PathOptions) (*matcherv3.Matcher, Stats, error) {
+	return Forward(withoutDestinations(p), v, paths, nil)
+}
+
+// Undecided is the reason for which Preliminary lets a request through.
+const Undecided = "undecided"
+
+// withoutDestinations ends the evaluation at the first rule that an address may decide.
+func withoutDestinations(p *policy.Program) *policy.Program {
+	q := *p
+	q.Rules = nil
+	for _, r := range p.Rules {
+		known, open := *r, *r
+		known.Terms, open.Terms = nil, nil
+		for _, t := range r.Terms {
+			if t.Destinations == nil {
+				known.Terms = append(known.Terms, t)
+				continue
+			}
+			c := *t
+			c.Destinations = nil
+			open.Terms = append(open.Terms, &c)
+		}
+		// The known terms stand first: where both match, the rule is decided.
+		if len(known.Terms) > 0 || len(open.Terms) == 0 {
+			q.Rules = append(q.Rules, &known)
+		}
+		if len(open.Terms) > 0 {
+			open.Action = undecided
+			if r.Action == policy.Deny {
+				open.Action = undecidedDeny
+			}
+			q.Rules = append(q.Rules, &open)
+		}
+	}
+	return &q
+}
+
+// undecided is the action of a rule that an address may decide, undecidedDeny of one
+// that would deny: on traffic that is not HTTP the two match differently.
+const (
+	undecided     policy.Action = "undecided"
+	undecidedDeny policy.Action = "undecided-deny"
+)
 
 // Network translates a program for a TCP or TLS listener at the given port.
 func Network(p *policy.Program, v policy.View, port uint16) (*matcherv3.Matcher, Stats, error) {
@@ -93,7 +145,11 @@ func atPort(terms []*policy.Term, port uint16) []*policy.Term {
 func withoutHTTP(r *policy.Rule, tunnel bool) []*policy.Term {
 	out := make([]*policy.Term, 0, len(r.Terms))
 	for _, t := range r.Terms {
-		if u := t.WithoutHTTP(r.Action, tunnel); u != nil {
+		action := r.Action
+		if action == undecidedDeny {
+			action = policy.Deny
+		}
+		if u := t.WithoutHTTP(action, tunnel); u != nil {
 			out = append(out, u)
 		}
 	}
@@ -143,10 +199,10 @@ func (b *builder) updateCheck() []*listEntry {
 }
 
 // pathCheck refuses ambiguous paths. The expression runs only where a percent sign or
-// a semicolon is.
+// a semicolon is, or at a path of slashes only.
 func (b *builder) pathCheck(o policy.PathOptions) []*listEntry {
 	expr := `.*(?:` + policy.AmbiguousPattern(o.LiteralParameters) + `).*`
-	suspicious := anyOf([]*predicate{single(b.in.path, containing("%")), single(b.in.path, containing(";"))})
+	suspicious := anyOf([]*predicate{single(b.in.path, containing("%")), single(b.in.path, containing(";")), single(b.in.path, prefix("///"))})
 	return []*listEntry{entry(suspicious, nested(list([]*listEntry{
 		entry(single(b.in.path, re2(expr)), b.deny(policy.AmbiguousPath)),
 	})))}

@@ -14,12 +14,15 @@ import (
 type outcome struct{ match *matcherv3.Matcher_OnMatch }
 
 func newOutcome(action policy.Action, r policy.Reason) *outcome {
-	a := rbacv3.RBAC_DENY
-	if action == policy.Allow {
+	a, name := rbacv3.RBAC_DENY, r.String()
+	switch action {
+	case policy.Allow:
 		a = rbacv3.RBAC_ALLOW
+	case undecided, undecidedDeny:
+		a, name = rbacv3.RBAC_ALLOW, Undecided
 	}
 	return &outcome{&matcherv3.Matcher_OnMatch{OnMatch: &matcherv3.Matcher_OnMatch_Action{
-		Action: extension("rbac", &rbacv3.Action{Name: r.String(), Action: a}),
+		Action: extension("rbac", &rbacv3.Action{Name: name, Action: a}),
 	}}}
 }
 

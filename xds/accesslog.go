@@ -1,0 +1,96 @@
+package xds
+
+import (
+	"time"
+
+	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	celfilterv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/filters/cel/v3"
+	grpclogv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/grpc/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"pavise.dev/pavise/policy"
+)
+
+const (
+	// ReasonHeader tells a client which rule, or what else, denied its request.
+	ReasonHeader = "x-pavise-reason"
+
+	enforcedID     = "enforced_effective_policy_id"
+	enforcedResult = "enforced_engine_result"
+	shadowID       = "shadow_effective_policy_id"
+	shadowResult   = "shadow_engine_result"
+	resultDenied   = "denied"
+)
+
+// accessLog sends one entry per request or connection to the control plane. Entries
+// are buffered in Envoy and dropped rather than waited for.
+func accessLog(name string, m proto.Message) []*accesslogv3.AccessLog {
+	return []*accesslogv3.AccessLog{{Name: name, ConfigType: &accesslogv3.AccessLog_TypedConfig{TypedConfig: mustAny(m)}}}
+}
+
+func httpAccessLog(listener string) (string, proto.Message) {
+	return "envoy.access_loggers.http_grpc", &grpclogv3.HttpGrpcAccessLogConfig{CommonConfig: commonLog(listener)}
+}
+
+func tcpAccessLog(listener string) (string, proto.Message) {
+	return "envoy.access_loggers.tcp_grpc", &grpclogv3.TcpGrpcAccessLogConfig{CommonConfig: commonLog(listener)}
+}
+
+func commonLog(listener string) *grpclogv3.CommonGrpcAccessLogConfig {
+	return &grpclogv3.CommonGrpcAccessLogConfig{
+		LogName:             listener,
+		TransportApiVersion: corev3.ApiVersion_V3,
+		GrpcService:         controlPlane(),
+		BufferFlushInterval: durationpb.New(100 * time.Millisecond),
+		BufferSizeBytes:     wrapperspb.UInt32(64 << 10),
+	}
+}
+
+func controlPlane() *corev3.GrpcService {
+	return &corev3.GrpcService{TargetSpecifier: &corev3.GrpcService_EnvoyGrpc_{
+		EnvoyGrpc: &corev3.GrpcService_EnvoyGrpc{ClusterName: controlCluster},
+	}}
+}
+
+// denialReplies make a denial of Pavise unlike one of the workload: the reason is in a
+// header and in the body. A path that Envoy could not normalise is answered like any
+// other ambiguous one.
+//
+// While a reply is written, the RBAC filter has not yet left its metadata, so the name
+// of the rule comes from the details of the response, as deniedBy[NAME]. reasonFilter
+// cleans the header.
+func denialReplies() *hcmv3.LocalReplyConfig {
+	const details = "%RESPONSE_CODE_DETAILS%"
+	return &hcmv3.LocalReplyConfig{Mappers: []*hcmv3.ResponseMapper{
+		denialReply(celFilter(`response.code_details.startsWith("`+deniedBy+`")`), details),
+		denialReply(celFilter(`response.code_details == "`+pathFailed+`"`), string(policy.AmbiguousPath)),
+	}}
+}
+
+// deniedBy begins Envoy's details of a response that RBAC denied.
+const deniedBy = "rbac_access_denied_matched_policy"
+
+func denialReply(when *accesslogv3.AccessLogFilter, reason string) *hcmv3.ResponseMapper {
+	return &hcmv3.ResponseMapper{
+		Filter:     when,
+		StatusCode: wrapperspb.UInt32(403),
+		HeadersToAdd: []*corev3.HeaderValueOption{{
+			Header:       &corev3.HeaderValue{Key: ReasonHeader, Value: reason},
+			AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
+		}},
+		BodyFormatOverride: format("denied by Pavise: " + reason + "\n"),
+	}
+}
+
+func celFilter(expr string) *accesslogv3.AccessLogFilter {
+	return &accesslogv3.AccessLogFilter{FilterSpecifier: &accesslogv3.AccessLogFilter_ExtensionFilter{
+		ExtensionFilter: &accesslogv3.ExtensionFilter{
+			Name:       "envoy.access_loggers.extension_filters.cel",
+			ConfigType: &accesslogv3.ExtensionFilter_TypedConfig{TypedConfig: mustAny(&celfilterv3.ExpressionFilter{Expression: expr})},
+		},
+	}}
+}

@@ -1,0 +1,163 @@
+package xds
+
+import (
+	xdscorev3 "github.com/cncf/xds/go/xds/core/v3"
+	matcherv3 "github.com/cncf/xds/go/xds/type/matcher/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	matchingv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/common/matching/v3"
+	skipv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/common/matcher/action/v3"
+	sfscommonv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/common/set_filter_state/v3"
+	luav3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/lua/v3"
+	sfsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/set_filter_state/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
+	"google.golang.org/protobuf/proto"
+
+	"pavise.dev/pavise/xds/matcher"
+)
+
+// Envoy normalises paths but leaves the case of escapes and of hosts. The scripts do
+// what it leaves, so that rules compare one spelling. If a script failed, Envoy would
+// go on without it: the trees then meet a host or an escape that is not canonical and
+// refuse it by name, so the failure denies.
+const (
+	canonicalScript = `
+local function canonical(headers)
+  local authority = headers:get(":authority")
+  if authority then
+    local lower = string.lower(authority)
+    if lower ~= authority then headers:replace(":authority", lower) end
+    authority = lower
+  end
+  local target = headers:get(":path")
+  if target then
+    local query = string.find(target, "?", 1, true)
+    local path = query and string.sub(target, 1, query - 1) or target
+    local upper = string.gsub(path, "%%%x%x", string.upper)
+    if upper ~= path then
+      headers:replace(":path", upper .. (query and string.sub(target, query) or ""))
+    end
+  end
+  return authority or ""
+end
+`
+	inboundScript = canonicalScript + `
+function envoy_on_request(handle)
+  canonical(handle:headers())
+end
+`
+	// proxyScript also takes the authority apart; an empty host is refused by the tree.
+	proxyScript = canonicalScript + `
+function envoy_on_request(handle)
+  local headers = handle:headers()
+  local authority = canonical(headers)
+  local host, port = string.match(authority, "^(.-):(%d+)$")
+  if not host then
+    host, port = authority, headers:get(":method") == "CONNECT" and "0" or "80"
+  end
+  local number = tonumber(port)
+  if number < 1 or number > 65535 then host = "" end
+  local metadata = handle:streamInfo():dynamicMetadata()
+  metadata:set("pavise", "host", (string.gsub(host, "%.$", "")))
+  metadata:set("pavise", "port", string.format("%d", number))
+end
+`
+)
+
+func luaFilter(script string) *luav3.Lua {
+	return &luav3.Lua{DefaultSourceCode: &corev3.DataSource{Specifier: &corev3.DataSource_InlineString{InlineString: script}}}
+}
+
+// reasonScript takes the reason out of what Envoy says of its reply, and keeps a
+// workload from giving reasons of its own.
+const reasonScript = `
+function envoy_on_response(handle)
+  local headers = handle:headers()
+  local reason = headers:get("` + ReasonHeader + `")
+  if reason then
+    headers:replace("` + ReasonHeader + `", string.match(reason, "^` + deniedBy + `%[(.*)%]$") or reason)
+  end
+end
+`
+
+// reasonFilter runs on responses with status 403 only.
+func reasonFilter() *hcmv3.HttpFilter {
+	status := &matcherv3.Matcher_MatcherList_Predicate{MatchType: &matcherv3.Matcher_MatcherList_Predicate_NotMatcher{
+		NotMatcher: predicate(&typev3.HttpResponseHeaderMatchInput{HeaderName: ":status"}, exactMatch("403")),
+	}}
+	return httpFilter("pavise.reason", luaUnless(reasonScript, status))
+}
+
+// inboundCanonical runs the script only where a host has capitals or a path has escapes.
+func inboundCanonical() *hcmv3.HttpFilter {
+	authority := predicate(requestHeader(":authority"), regexMatch("[^A-Z]*"))
+	unescaped := &matcherv3.Matcher_MatcherList_Predicate{MatchType: &matcherv3.Matcher_MatcherList_Predicate_NotMatcher{
+		NotMatcher: predicate(requestHeader(":path"), &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Contains{Contains: "%"}}),
+	}}
+	usual := &matcherv3.Matcher_MatcherList_Predicate{MatchType: &matcherv3.Matcher_MatcherList_Predicate_AndMatcher{
+		AndMatcher: &matcherv3.Matcher_MatcherList_Predicate_PredicateList{
+			Predicate: []*matcherv3.Matcher_MatcherList_Predicate{authority, unescaped},
+		},
+	}}
+	return httpFilter("pavise.canonical", luaUnless(inboundScript, usual))
+}
+
+// luaUnless is a script that is skipped where the predicate holds.
+func luaUnless(script string, skip *matcherv3.Matcher_MatcherList_Predicate) *matchingv3.ExtensionWithMatcher {
+	return &matchingv3.ExtensionWithMatcher{
+		ExtensionConfig: &corev3.TypedExtensionConfig{Name: "envoy.filters.http.lua", TypedConfig: mustAny(luaFilter(script))},
+		XdsMatcher: &matcherv3.Matcher{MatcherType: &matcherv3.Matcher_MatcherList_{MatcherList: &matcherv3.Matcher_MatcherList{
+			Matchers: []*matcherv3.Matcher_MatcherList_FieldMatcher{{
+				Predicate: skip,
+				OnMatch: &matcherv3.Matcher_OnMatch{OnMatch: &matcherv3.Matcher_OnMatch_Action{
+					Action: &xdscorev3.TypedExtensionConfig{Name: "skip", TypedConfig: mustAny(&skipv3.SkipFilter{})},
+				}},
+			}},
+		}}},
+	}
+}
+
+func requestHeader(name string) proto.Message {
+	return &typev3.HttpRequestHeaderMatchInput{HeaderName: name}
+}
+
+func predicate(input proto.Message, m *matcherv3.StringMatcher) *matcherv3.Matcher_MatcherList_Predicate {
+	return &matcherv3.Matcher_MatcherList_Predicate{MatchType: &matcherv3.Matcher_MatcherList_Predicate_SinglePredicate_{
+		SinglePredicate: &matcherv3.Matcher_MatcherList_Predicate_SinglePredicate{
+			Input:   &xdscorev3.TypedExtensionConfig{Name: "input", TypedConfig: mustAny(input)},
+			Matcher: &matcherv3.Matcher_MatcherList_Predicate_SinglePredicate_ValueMatch{ValueMatch: m},
+		},
+	}}
+}
+
+func exactMatch(s string) *matcherv3.StringMatcher {
+	return &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Exact{Exact: s}}
+}
+
+func regexMatch(expr string) *matcherv3.StringMatcher {
+	return &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_SafeRegex{SafeRegex: &matcherv3.RegexMatcher{
+		EngineType: &matcherv3.RegexMatcher_GoogleRe2{GoogleRe2: &matcherv3.RegexMatcher_GoogleRE2{}}, Regex: expr,
+	}}}
+}
+
+// filterState sets keys, given as pairs of key and format.
+func filterState(name string, pairs ...string) *hcmv3.HttpFilter {
+	c := &sfsv3.Config{}
+	for i := 0; i < len(pairs); i += 2 {
+		c.OnRequestHeaders = append(c.OnRequestHeaders, &sfscommonv3.FilterStateValue{
+			Key:        &sfscommonv3.FilterStateValue_ObjectKey{ObjectKey: pairs[i]},
+			FactoryKey: "envoy.string",
+			Value:      &sfscommonv3.FilterStateValue_FormatString{FormatString: format(pairs[i+1])},
+		})
+	}
+	return httpFilter(name, c)
+}
+
+// pathState is the canonical path with a slash added, see [matcher.PathKey].
+func pathState() []string { return []string{matcher.PathKey, "%PATH(NQ:PATH)%/"} }
+
+func format(text string) *corev3.SubstitutionFormatString {
+	return &corev3.SubstitutionFormatString{Format: &corev3.SubstitutionFormatString_TextFormatSource{
+		TextFormatSource: &corev3.DataSource{Specifier: &corev3.DataSource_InlineString{InlineString: text}},
+	}}
+}

@@ -1,0 +1,339 @@
+// Package envoytest runs a real Envoy for tests: it serves a model to it, sends it
+// requests byte for byte, and collects what it decided.
+package envoytest
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"pavise.dev/pavise/internal/envoy"
+	"pavise.dev/pavise/policy"
+	"pavise.dev/pavise/xds"
+)
+
+// Node is the name of the Envoy that a Shield runs.
+const Node = "test"
+
+// Patience bounds every wait: long enough for a busy machine, and a test that meets it
+// has failed.
+const Patience = 60 * time.Second
+
+// Shield is an Envoy with a control plane.
+type Shield struct {
+	Server *xds.Server
+	Admin  *envoy.Admin
+	// Addr is a loopback address of this test alone, to put listeners on.
+	Addr netip.Addr
+
+	mu        sync.Mutex
+	decisions map[string]xds.Decision // by request id
+	all       []xds.Decision
+	arrived   chan struct{}
+}
+
+// Option changes how a Shield is started.
+type Option func(*options)
+
+type options struct {
+	hosts map[string]string
+	wrap  func(path string) string
+}
+
+// Hosts makes names resolve, for this Envoy only.
+func Hosts(h map[string]string) Option { return func(o *options) { o.hosts = h } }
+
+var addrs atomic.Uint32
+
+// Loopback returns an address of 127.0.0.0/8 that no other test of this machine uses.
+func Loopback() netip.Addr {
+	pid := uint32(os.Getpid())                                                                //nolint:gosec // a process id
+	return netip.AddrFrom4([4]byte{127, byte(64 + pid>>8&63), byte(pid), byte(addrs.Add(1))}) //nolint:gosec // bytes of it
+}
+
+// Start runs an Envoy until the test ends.
+func Start(t testing.TB, opts ...Option) *Shield {
+	t.Helper()
+	var o options
+	for _, f := range opts {
+		f(&o)
+	}
+	path, err := envoy.Find("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Not t.TempDir, whose name may be too long for a unix socket.
+	dir, err := os.MkdirTemp("", "pavise-test-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(o.hosts) > 0 {
+		path = withHosts(t, dir, path, o.hosts)
+	}
+	s := &Shield{Addr: Loopback(), decisions: map[string]xds.Decision{}, arrived: make(chan struct{})}
+	logger := slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	control, admin := filepath.Join(dir, "xds.sock"), filepath.Join(dir, "admin.sock")
+	s.Server = xds.NewServer(xds.ServerConfig{Socket: control, Decisions: s.decided, Logger: logger})
+	s.Admin = envoy.NewAdmin(admin)
+	bootstrap, err := xds.Bootstrap(xds.BootstrapConfig{Node: Node, ControlSocket: control, AdminSocket: admin})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sup, err := envoy.NewSupervisor(envoy.Config{
+		Path: path, Bootstrap: bootstrap, RunDir: dir, AdminSocket: admin,
+		Concurrency: 1, LogLevel: "error", DrainTime: -1, Logger: logger,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	for _, run := range []func(context.Context) error{s.Server.Run, sup.Run} {
+		wg.Go(func() {
+			if err := run(ctx); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	t.Cleanup(func() {
+		cancel()
+		wg.Wait()
+		_ = os.RemoveAll(dir)
+	})
+	return s
+}
+
+// withHosts is a script that runs Envoy in a mount namespace with a hosts file of its
+// own. It needs root, as the tests do.
+func withHosts(t testing.TB, dir, path string, hosts map[string]string) string {
+	t.Helper()
+	var b strings.Builder
+	for name, addr := range hosts {
+		fmt.Fprintf(&b, "%s %s\n", addr, name)
+	}
+	file, script := filepath.Join(dir, "hosts"), filepath.Join(dir, "envoy.sh")
+	write(t, file, b.String(), 0o600)
+	write(t, script, fmt.Sprintf("#!/bin/sh\nexec unshare -m sh -c 'mount --bind %s /etc/hosts && exec %s \"$@\"' envoy \"$@\"\n", file, path), 0o700)
+	return script
+}
+
+func write(t testing.TB, name, text string, mode os.FileMode) {
+	t.Helper()
+	if err := os.WriteFile(name, []byte(text), mode); err != nil {
+		t.Fatal(err)
+	}
+}
+
+type testWriter struct{ t testing.TB }
+
+func (w testWriter) Write(p []byte) (int, error) {
+	w.t.Logf("%s", p)
+	return len(p), nil
+}
+
+func (s *Shield) decided(d xds.Decision) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if d.RequestID != "" {
+		s.decisions[d.RequestID] = d
+	}
+	s.all = append(s.all, d)
+	close(s.arrived)
+	s.arrived = make(chan struct{})
+}
+
+// Apply gives the Envoy a model and waits until it enforces it.
+func (s *Shield) Apply(t testing.TB, m *policy.Model) *xds.Resources {
+	t.Helper()
+	r, err := xds.Translate(m, m.Workloads)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), Patience)
+	defer cancel()
+	if err := s.Server.Set(ctx, Node, r); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Server.WaitInForce(ctx, Node); err != nil {
+		t.Fatal(err)
+	}
+	for _, w := range m.Workloads {
+		for _, l := range w.Listeners {
+			s.waitListening(ctx, t, l.Address)
+		}
+	}
+	return r
+}
+
+// waitListening waits for a listener to accept: Envoy acknowledges it earlier.
+func (s *Shield) waitListening(ctx context.Context, t testing.TB, at netip.AddrPort) {
+	t.Helper()
+	for {
+		c, err := (&net.Dialer{}).DialContext(ctx, "tcp", at.String())
+		if err == nil {
+			_ = c.Close()
+			return
+		}
+		if ctx.Err() != nil {
+			t.Fatalf("nothing listens at %s: %v", at, err)
+		}
+		time.Sleep(5 * time.Millisecond) // between two looks, not for order
+	}
+}
+
+// Decision waits for what Envoy decided on the request of that id.
+func (s *Shield) Decision(t testing.TB, id string) xds.Decision {
+	t.Helper()
+	return s.Await(t, "request "+id, func(d xds.Decision) bool { return d.RequestID == id })
+}
+
+// Await waits for the first decision, of all there were, that fits.
+func (s *Shield) Await(t testing.TB, what string, fits func(xds.Decision) bool) xds.Decision {
+	t.Helper()
+	deadline := time.After(Patience)
+	seen := 0
+	for {
+		s.mu.Lock()
+		fresh, arrived := s.all[seen:], s.arrived
+		seen = len(s.all)
+		s.mu.Unlock()
+		for _, d := range fresh {
+			if fits(d) {
+				return d
+			}
+		}
+		select {
+		case <-arrived:
+		case <-deadline:
+			t.Fatalf("Envoy reported no decision on %s", what)
+		}
+	}
+}
+
+// ByID returns the decision on a request if it has arrived.
+func (s *Shield) ByID(id string) (xds.Decision, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	d, ok := s.decisions[id]
+	return d, ok
+}
+
+// Client sends HTTP/1.1 requests byte for byte over one connection after another. It is
+// not safe for concurrent use.
+type Client struct {
+	t      testing.TB
+	source netip.Addr
+	to     netip.AddrPort
+	conn   net.Conn
+	reader *bufio.Reader
+}
+
+// NewClient sends to a listener from a source address.
+func NewClient(t testing.TB, source netip.Addr, to netip.AddrPort) *Client {
+	c := &Client{t: t, source: source, to: to}
+	t.Cleanup(c.Close)
+	return c
+}
+
+// Close drops the connection, if any.
+func (c *Client) Close() {
+	if c.conn != nil {
+		_ = c.conn.Close()
+		c.conn = nil
+	}
+}
+
+// Response is the head of a response. Status 0 means that the connection was closed
+// without one.
+type Response struct {
+	Status int
+	Header http.Header
+	Body   string
+}
+
+// Send writes a request head as it is and reads one response. method is that of the
+// request, for a response without a body.
+func (c *Client) Send(method, raw string) Response {
+	c.t.Helper()
+	for attempt := 0; ; attempt++ {
+		fresh := c.conn == nil
+		if fresh {
+			d := net.Dialer{LocalAddr: &net.TCPAddr{IP: c.source.AsSlice()}}
+			conn, err := d.DialContext(context.Background(), "tcp", c.to.String())
+			if err != nil {
+				c.t.Fatalf("dial %s from %s: %v", c.to, c.source, err)
+			}
+			c.conn, c.reader = conn, bufio.NewReader(conn)
+		}
+		_ = c.conn.SetDeadline(time.Now().Add(Patience))
+		if _, err := c.conn.Write([]byte(raw)); err != nil {
+			c.Close()
+			if !fresh {
+				continue // an idle connection was closed meanwhile
+			}
+			return Response{}
+		}
+		resp, err := http.ReadResponse(c.reader, &http.Request{Method: method})
+		if err != nil {
+			c.Close()
+			if !fresh && attempt == 0 {
+				continue
+			}
+			return Response{}
+		}
+		body := make([]byte, 4096)
+		n := 0
+		if method != "CONNECT" || resp.StatusCode != http.StatusOK {
+			for n < len(body) {
+				k, err := resp.Body.Read(body[n:])
+				n += k
+				if err != nil {
+					break
+				}
+			}
+		}
+		_ = resp.Body.Close()
+		if resp.Close || method == "CONNECT" {
+			c.Close()
+		}
+		return Response{resp.StatusCode, resp.Header, string(body[:n])}
+	}
+}
+
+// Upstream is an HTTP server that answers every request with 200 and says in headers
+// what it saw.
+func Upstream(t testing.TB) netip.AddrPort {
+	t.Helper()
+	l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var p http.Protocols
+	p.SetHTTP1(true)
+	p.SetUnencryptedHTTP2(true)
+	srv := &http.Server{
+		ReadHeaderTimeout: Patience, Protocols: &p,
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("X-Saw-Target", r.RequestURI)
+			w.Header().Set("X-Saw-Host", r.Host)
+			w.Header().Set("X-Saw-Proto", r.Proto)
+			for name, vs := range r.Header {
+				w.Header().Set("X-Saw-"+name, strings.Join(vs, "|"))
+			}
+		}),
+	}
+	go func() { _ = srv.Serve(l) }()
+	t.Cleanup(func() { _ = srv.Close() })
+	return netip.MustParseAddrPort(l.Addr().String())
+}

@@ -1,0 +1,89 @@
+package xds
+
+import (
+	matcherv3 "github.com/cncf/xds/go/xds/type/matcher/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/config/rbac/v3"
+	httprbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
+	networkrbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/rbac/v3"
+	upstreamv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/rbac/matchers/upstream_ip_port/v3"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"pavise.dev/pavise/policy"
+	"pavise.dev/pavise/xds/matcher"
+)
+
+const (
+	httpRBAC    = "envoy.filters.http.rbac"
+	networkRBAC = "envoy.filters.network.rbac"
+	// destinationStat prefixes the metadata in which the destination filter leaves
+	// the class of the address.
+	destinationStat = "pavise_destination_"
+)
+
+// translation makes one tree of a program under a view.
+type translation func(policy.View) (*matcherv3.Matcher, matcher.Stats, error)
+
+// trees makes the enforced tree and, where policies are audited, the shadow tree.
+func (r *Resources) trees(name string, p *policy.Program, make translation) (enforced, shadow *matcherv3.Matcher, err error) {
+	enforced, stats, err := make(policy.Enforced)
+	if err != nil {
+		return nil, nil, err
+	}
+	r.Stats[name] = stats
+	if p.HasAudit() {
+		if shadow, _, err = make(policy.Audited); err != nil {
+			return nil, nil, err
+		}
+	}
+	return enforced, shadow, nil
+}
+
+func (r *Resources) httpPolicy(name string, p *policy.Program, make translation) error {
+	enforced, shadow, err := r.trees(name, p, make)
+	if err != nil {
+		return err
+	}
+	r.extension(name, &httprbacv3.RBAC{Matcher: enforced, ShadowMatcher: shadow, TrackPerRuleStats: false})
+	return nil
+}
+
+func (r *Resources) networkPolicy(name string, p *policy.Program, make translation) error {
+	enforced, shadow, err := r.trees(name, p, make)
+	if err != nil {
+		return err
+	}
+	r.extension(name, &networkrbacv3.RBAC{Matcher: enforced, ShadowMatcher: shadow, StatPrefix: "pavise."})
+	return nil
+}
+
+func (r *Resources) extension(name string, m proto.Message) {
+	r.Extensions[name] = &corev3.TypedExtensionConfig{Name: name, TypedConfig: mustAny(m)}
+}
+
+// destinationFilter finds the class of the address that a proxy would connect to. It
+// decides nothing: only shadow rules can be made of what reads that address.
+func destinationFilter(c *matcher.Classes) *httprbacv3.RBAC {
+	policies := make(map[string]*rbacv3.Policy, len(c.Prefixes)+1)
+	anyone := []*rbacv3.Principal{{Identifier: &rbacv3.Principal_Any{Any: true}}}
+	for i, p := range c.Prefixes {
+		m := &upstreamv3.UpstreamIpPortMatcher{UpstreamIp: &corev3.CidrRange{
+			AddressPrefix: p.Addr().String(), PrefixLen: wrapperspb.UInt32(uint32(p.Bits())), //nolint:gosec // 0..128
+		}}
+		policies[c.Name(i)] = &rbacv3.Policy{
+			Principals: anyone,
+			Permissions: []*rbacv3.Permission{{Rule: &rbacv3.Permission_Matcher{Matcher: &corev3.TypedExtensionConfig{
+				Name: "envoy.rbac.matchers.upstream_ip_port", TypedConfig: mustAny(m),
+			}}}},
+		}
+	}
+	policies[c.Name(len(c.Prefixes))] = &rbacv3.Policy{
+		Principals:  anyone,
+		Permissions: []*rbacv3.Permission{{Rule: &rbacv3.Permission_Any{Any: true}}},
+	}
+	return &httprbacv3.RBAC{
+		ShadowRules:           &rbacv3.RBAC{Action: rbacv3.RBAC_ALLOW, Policies: policies},
+		ShadowRulesStatPrefix: destinationStat,
+	}
+}

@@ -1,0 +1,71 @@
+package xds
+
+import (
+	"fmt"
+
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
+
+	"pavise.dev/pavise/policy"
+	"pavise.dev/pavise/xds/matcher"
+)
+
+// Resources are what one Envoy is given, by name.
+type Resources struct {
+	Listeners  map[string]*listenerv3.Listener
+	Clusters   map[string]*clusterv3.Cluster
+	Extensions map[string]*corev3.TypedExtensionConfig
+	// Stats of each policy tree, by the name of its extension.
+	Stats map[string]matcher.Stats
+	// Digest of the model they were made from.
+	Digest string
+}
+
+// Translate makes the resources for the workloads of a model. It fails where rules
+// cannot be expressed within Envoy's bounds, and names them; nothing is left out.
+func Translate(m *policy.Model, workloads []*policy.Workload) (*Resources, error) {
+	r := &Resources{
+		Listeners:  map[string]*listenerv3.Listener{},
+		Clusters:   map[string]*clusterv3.Cluster{},
+		Extensions: map[string]*corev3.TypedExtensionConfig{},
+		Stats:      map[string]matcher.Stats{},
+		Digest:     m.Digest,
+	}
+	for _, w := range workloads {
+		for _, l := range w.Listeners {
+			if err := r.listener(w, l); err != nil {
+				return nil, fmt.Errorf("workload %s, listener %s: %w", w.Key(), l.Name, err)
+			}
+		}
+	}
+	return r, nil
+}
+
+// listener adds what one listener needs.
+func (r *Resources) listener(w *policy.Workload, l *policy.Listener) error {
+	name := ListenerName(w, l)
+	switch l.Traffic {
+	case policy.Proxy:
+		return r.proxy(name, l)
+	case policy.HTTP:
+		return r.inboundHTTP(name, l)
+	default:
+		return r.inboundTCP(name, l)
+	}
+}
+
+// ListenerName is NAMESPACE/WORKLOAD/LISTENER; decisions are logged under it.
+func ListenerName(w *policy.Workload, l *policy.Listener) string { return w.Key() + "/" + l.Name }
+
+// mustAny wraps a message of our own making; marshalling it cannot fail short of
+// invalid UTF-8, which validation has refused.
+func mustAny(m proto.Message) *anypb.Any {
+	a := &anypb.Any{}
+	if err := anypb.MarshalFrom(a, m, proto.MarshalOptions{Deterministic: true}); err != nil {
+		panic("xds: marshal " + string(m.ProtoReflect().Descriptor().FullName()) + ": " + err.Error())
+	}
+	return a
+}

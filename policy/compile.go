@@ -2,6 +2,7 @@ package policy
 
 import (
 	"cmp"
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -208,7 +209,32 @@ func (c *compiler) workload(m *member, policies []*compiledPolicy, used []bool) 
 	for i := range m.workload.Spec.Outbound {
 		w.Listeners = append(w.Listeners, outbound(&m.workload.Spec.Outbound[i], programs[Egress]))
 	}
+	c.warnBlunt(w, policies, m)
 	return w
+}
+
+// warnBlunt warns of Deny rules that ask for HTTP at listeners that do not carry it: they
+// deny on the rest of what they ask for, which may be everything.
+func (c *compiler) warnBlunt(w *Workload, policies []*compiledPolicy, m *member) {
+	for _, l := range w.Listeners {
+		if l.Traffic != TCP && l.Traffic != TLS {
+			continue
+		}
+		for _, p := range policies {
+			if !p.selects(m) {
+				continue
+			}
+			for _, r := range p.ingress {
+				if r.Action == Deny && slices.ContainsFunc(r.Terms, func(t *Term) bool {
+					return t.HTTP != nil && t.Sources == nil && (len(t.Ports) == 0 || containsPort(t.Ports, l.Address.Port()))
+				}) {
+					c.warn("PAV0709", p.object, r.Field,
+						fmt.Sprintf("denies every connection at listener %s of workload %s, which carries no HTTP", l.Name, w.Key()),
+						"give the rule the ports that carry HTTP")
+				}
+			}
+		}
+	}
 }
 
 const loopback = "127.0.0.1"

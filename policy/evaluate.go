@@ -75,12 +75,24 @@ func (l *Listener) Evaluate(req *Request) Decision {
 		}
 		return d
 	}
-	d := l.Program.decide(facts, Enforced)
+	d := l.decide(facts, Enforced)
 	if l.Program.HasAudit() {
-		a := l.Program.decide(facts, Audited)
+		a := l.decide(facts, Audited)
 		d.Audit = &a
 	}
 	return d
+}
+
+// decide asks a proxy's program twice when it is asked for a name, as Envoy does: what
+// would be denied whatever the address of the name is, is denied before the name is
+// looked up, see [Program.Preliminary].
+func (l *Listener) decide(f *Facts, v View) Decision {
+	if l.Traffic == Proxy && !IsAddress(f.Host) {
+		if d := l.Program.Preliminary().decide(f, v); d.Verdict == Denied {
+			return d
+		}
+	}
+	return l.Program.decide(f, v)
 }
 
 // Facts is a request in canonical form: what rules are compared with.
@@ -199,7 +211,7 @@ func (p *Program) decide(f *Facts, v View) Decision {
 				break
 			}
 			d.Verdict, d.Reason = Denied, r.Reason()
-			if r.Action == Allow {
+			if r.Action == Allow || r.Action == Undecided {
 				d.Verdict = Allowed
 			}
 			return d

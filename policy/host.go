@@ -70,13 +70,20 @@ func matchDomains(ds []Domain, host string) bool {
 // it would compare unequal to the address it reaches (WHATWG URL, "ends in a
 // number"). A last label that begins with 0x is refused as well.
 const HostPattern = `(?:(?:[a-z0-9_-]+\.)*(?:[a-z_]|[1-9][0-9]*[a-z_-]|0[0-9]+[a-z_-]|0[a-wyz_-])[a-z0-9_-]*` +
-	`|` + octet + `\.` + octet + `\.` + octet + `\.` + octet +
-	`|\[[0-9a-f:.]+\])`
+	`|` + AddressPattern + `)`
+
+// AddressPattern is the part of HostPattern that is an address.
+const AddressPattern = octet + `\.` + octet + `\.` + octet + `\.` + octet + `|\[[0-9a-f:.]+\]`
 
 const octet = `(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])`
 
 // HostForm matches a whole string that fits HostPattern.
 var HostForm = regexp.MustCompile(`^(?:` + HostPattern + `)$`)
+
+var addressForm = regexp.MustCompile(`^(?:` + AddressPattern + `)$`)
+
+// IsAddress reports whether a canonical host is an address and no name.
+func IsAddress(host string) bool { return addressForm.MatchString(host) }
 
 // CanonicalHost lower-cases the host of an authority, drops one trailing dot and
 // splits off the port, which is 0 where there is none. It reports false for what

@@ -101,3 +101,13 @@ func (r Reason) Explain() string {
 
 // MarshalText makes a PolicyRef its String in JSON.
 func (r PolicyRef) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
+
+// UnmarshalText reads what MarshalText writes.
+func (r *PolicyRef) UnmarshalText(b []byte) error {
+	ns, name, ok := strings.Cut(string(b), "/")
+	if !ok {
+		ns, name = "", ns
+	}
+	*r = PolicyRef{ns, name}
+	return nil
+}

@@ -59,9 +59,32 @@ func httpDecision(listener string, e *accesslogv3.HTTPAccessLogEntry) Decision {
 	return d
 }
 
-func tcpDecision(listener string, e *accesslogv3.TCPAccessLogEntry) Decision {
-	d := common(listener, networkRBAC, e.GetCommonProperties())
-	d.Detail = e.GetCommonProperties().GetConnectionTerminationDetails()
+// tcpDecision takes the verdict from where Envoy sent the connection, and the reason
+// from the same rules: Envoy has no place to leave one when it chooses a filter chain.
+func tcpDecision(logName string, decider *policy.Listener, e *accesslogv3.TCPAccessLogEntry) Decision {
+	p := e.GetCommonProperties()
+	listener, denied := strings.CutSuffix(logName, deniedSuffix)
+	d := common(listener, "", p)
+	d.Detail = p.GetConnectionTerminationDetails()
+	d.Verdict = policy.Allowed
+	if denied {
+		d.Verdict = policy.Denied
+	}
+	if decider == nil {
+		return d
+	}
+	source, err := netip.ParseAddrPort(d.Source)
+	if err != nil {
+		return d
+	}
+	x := decider.Evaluate(&policy.Request{Source: source.Addr(), ServerName: d.ServerName})
+	d.Reason = x.Reason.String()
+	if x.Verdict != d.Verdict {
+		d.Reason = string(policy.PolicyUpdating) // the rules have changed since
+	}
+	if x.Audit != nil {
+		d.AuditVerdict, d.AuditReason = x.Audit.Verdict, x.Audit.Reason.String()
+	}
 	return d
 }
 

@@ -6,7 +6,6 @@ import (
 
 	mutationv3 "github.com/envoyproxy/go-control-plane/envoy/config/common/mutation_rules/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
@@ -21,10 +20,7 @@ import (
 	"pavise.dev/pavise/policy"
 )
 
-const (
-	httpRBACType    = "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC"
-	networkRBACType = "type.googleapis.com/envoy.extensions.filters.network.rbac.v3.RBAC"
-)
+const httpRBACType = "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC"
 
 var stripAnyPort = &hcmv3.HttpConnectionManager_StripAnyHostPort{StripAnyHostPort: true}
 
@@ -110,10 +106,6 @@ func router() *hcmv3.HttpFilter {
 // it is there, the listener is not.
 func discovered(name string, types ...string) *hcmv3.HttpFilter {
 	return &hcmv3.HttpFilter{Name: name, ConfigType: &hcmv3.HttpFilter_ConfigDiscovery{ConfigDiscovery: discovery(types)}}
-}
-
-func discoveredNetwork(name string, types ...string) *listenerv3.Filter {
-	return &listenerv3.Filter{Name: name, ConfigType: &listenerv3.Filter_ConfigDiscovery{ConfigDiscovery: discovery(types)}}
 }
 
 func discovery(types []string) *corev3.ExtensionConfigSource {

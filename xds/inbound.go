@@ -60,24 +60,35 @@ func (r *Resources) inboundHTTP(name string, l *policy.Listener) error {
 	return nil
 }
 
-// inboundTCP hands on bytes once the connection is allowed.
+// The filter chains of a TCP listener.
+const (
+	allowedChain = "allowed"
+	deniedChain  = "denied"
+	// deniedCluster has no endpoint: what is sent there is closed.
+	deniedCluster = "pavise.denied"
+	// deniedSuffix marks the log of a listener's denied connections.
+	deniedSuffix = "#denied"
+)
+
+// inboundTCP hands on bytes once the connection is allowed. The tree chooses the filter
+// chain when the connection is accepted: the network RBAC filter decides at the first
+// byte of the client, and until then the workload's own first bytes would reach a
+// client that is denied (docs/decisions/0005-tcp-by-filter-chain.md). The chains stay
+// the same when the tree changes, so that no connection is drained.
 func (r *Resources) inboundTCP(name string, l *policy.Listener) error {
-	err := r.networkPolicy(name+"/policy", l.Program, func(v policy.View) (*matcherv3.Matcher, matcher.Stats, error) {
-		return matcher.Network(l.Program, v, l.Address.Port())
-	})
+	tree, stats, err := matcher.Network(l.Program, policy.Enforced, l.Address.Port())
 	if err != nil {
 		return err
 	}
+	r.Stats[name+"/policy"] = stats
 	r.Clusters[name] = staticCluster(name, l.Upstream)
-	tcp := &tcpproxyv3.TcpProxy{
-		StatPrefix:       statPrefix(name),
-		ClusterSpecifier: &tcpproxyv3.TcpProxy_Cluster{Cluster: name},
-		IdleTimeout:      durationpb.New(time.Hour),
-		AccessLog:        accessLog(tcpAccessLog(name)),
+	r.Clusters[deniedCluster] = emptyCluster(deniedCluster)
+	out := listener(name, l.Address)
+	out.FilterChainMatcher = matcher.ByChain(tree, allowedChain, deniedChain)
+	out.FilterChains = []*listenerv3.FilterChain{
+		{Name: allowedChain, Filters: []*listenerv3.Filter{tcpProxy(name, name, name)}},
+		{Name: deniedChain, Filters: []*listenerv3.Filter{tcpProxy(name, deniedCluster, name+deniedSuffix)}},
 	}
-	out := listener(name, l.Address,
-		discoveredNetwork(name+"/policy", networkRBACType),
-		networkFilter("envoy.filters.network.tcp_proxy", tcp))
 	if l.Traffic == policy.TLS {
 		out.ListenerFilters = []*listenerv3.ListenerFilter{{
 			Name:       "envoy.filters.listener.tls_inspector",
@@ -87,6 +98,15 @@ func (r *Resources) inboundTCP(name string, l *policy.Listener) error {
 	}
 	r.Listeners[name] = out
 	return nil
+}
+
+func tcpProxy(listener, cluster, logName string) *listenerv3.Filter {
+	return networkFilter("envoy.filters.network.tcp_proxy", &tcpproxyv3.TcpProxy{
+		StatPrefix:       statPrefix(listener),
+		ClusterSpecifier: &tcpproxyv3.TcpProxy_Cluster{Cluster: cluster},
+		IdleTimeout:      durationpb.New(time.Hour),
+		AccessLog:        accessLog(tcpAccessLog(logName)),
+	})
 }
 
 // listenerBuffer bounds what Envoy holds for one connection in each direction.
@@ -123,5 +143,14 @@ func staticCluster(name string, to netip.AddrPort) *clusterv3.Cluster {
 				Endpoint: &endpointv3.Endpoint{Address: socketAddress(to)},
 			}}},
 		}}},
+	}
+}
+
+func emptyCluster(name string) *clusterv3.Cluster {
+	return &clusterv3.Cluster{
+		Name:                 name,
+		ConnectTimeout:       durationpb.New(time.Second),
+		ClusterDiscoveryType: &clusterv3.Cluster_Type{Type: clusterv3.Cluster_STATIC},
+		LoadAssignment:       &endpointv3.ClusterLoadAssignment{ClusterName: name},
 	}
 }

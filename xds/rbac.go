@@ -5,7 +5,6 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/config/rbac/v3"
 	httprbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
-	networkrbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/rbac/v3"
 	upstreamv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/rbac/matchers/upstream_ip_port/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/wrapperspb"
@@ -15,8 +14,7 @@ import (
 )
 
 const (
-	httpRBAC    = "envoy.filters.http.rbac"
-	networkRBAC = "envoy.filters.network.rbac"
+	httpRBAC = "envoy.filters.http.rbac"
 	// destinationStat prefixes the metadata in which the destination filter leaves
 	// the class of the address.
 	destinationStat = "pavise_destination_"
@@ -26,35 +24,26 @@ const (
 type translation func(policy.View) (*matcherv3.Matcher, matcher.Stats, error)
 
 // trees makes the enforced tree and, where policies are audited, the shadow tree.
-func (r *Resources) trees(name string, p *policy.Program, make translation) (enforced, shadow *matcherv3.Matcher, err error) {
-	enforced, stats, err := make(policy.Enforced)
+func (r *Resources) trees(name string, p *policy.Program, translate translation) (enforced, shadow *matcherv3.Matcher, err error) {
+	enforced, stats, err := translate(policy.Enforced)
 	if err != nil {
 		return nil, nil, err
 	}
 	r.Stats[name] = stats
 	if p.HasAudit() {
-		if shadow, _, err = make(policy.Audited); err != nil {
+		if shadow, _, err = translate(policy.Audited); err != nil {
 			return nil, nil, err
 		}
 	}
 	return enforced, shadow, nil
 }
 
-func (r *Resources) httpPolicy(name string, p *policy.Program, make translation) error {
-	enforced, shadow, err := r.trees(name, p, make)
+func (r *Resources) httpPolicy(name string, p *policy.Program, translate translation) error {
+	enforced, shadow, err := r.trees(name, p, translate)
 	if err != nil {
 		return err
 	}
 	r.extension(name, &httprbacv3.RBAC{Matcher: enforced, ShadowMatcher: shadow, TrackPerRuleStats: false})
-	return nil
-}
-
-func (r *Resources) networkPolicy(name string, p *policy.Program, make translation) error {
-	enforced, shadow, err := r.trees(name, p, make)
-	if err != nil {
-		return err
-	}
-	r.extension(name, &networkrbacv3.RBAC{Matcher: enforced, ShadowMatcher: shadow, StatPrefix: "pavise."})
 	return nil
 }
 

@@ -22,6 +22,10 @@ type Resources struct {
 	Stats map[string]matcher.Stats
 	// Digest of the model they were made from.
 	Digest string
+
+	// deciders are the policy listeners by name, to give reasons for what Envoy only
+	// reports a verdict on.
+	deciders map[string]*policy.Listener
 }
 
 // Translate makes the resources for the workloads of a model. It fails where rules
@@ -33,6 +37,7 @@ func Translate(m *policy.Model, workloads []*policy.Workload) (*Resources, error
 		Extensions: map[string]*corev3.TypedExtensionConfig{},
 		Stats:      map[string]matcher.Stats{},
 		Digest:     m.Digest,
+		deciders:   map[string]*policy.Listener{},
 	}
 	for _, w := range workloads {
 		for _, l := range w.Listeners {
@@ -47,6 +52,7 @@ func Translate(m *policy.Model, workloads []*policy.Workload) (*Resources, error
 // listener adds what one listener needs.
 func (r *Resources) listener(w *policy.Workload, l *policy.Listener) error {
 	name := ListenerName(w, l)
+	r.deciders[name] = l
 	switch l.Traffic {
 	case policy.Proxy:
 		return r.proxy(name, l)

@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"strings"
+	"sync"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/service/accesslog/v3"
@@ -16,6 +18,8 @@ import (
 	resourcev3 "github.com/envoyproxy/go-control-plane/pkg/resource/v3"
 	serverv3 "github.com/envoyproxy/go-control-plane/pkg/server/v3"
 	"google.golang.org/grpc"
+
+	"pavise.dev/pavise/policy"
 )
 
 // ServerConfig says where a Server listens and whom it tells.
@@ -31,10 +35,12 @@ type ServerConfig struct {
 
 // Server serves resources to Envoys over incremental ADS, and takes their access logs.
 type Server struct {
-	config  ServerConfig
-	log     *slog.Logger
-	cache   cachev3.SnapshotCache
-	tracker *tracker
+	config ServerConfig
+	log    *slog.Logger
+	cache  cachev3.SnapshotCache
+	// deciders are the policy listeners by name, see Resources.
+	deciders sync.Map
+	tracker  *tracker
 }
 
 // NewServer makes a server; Run serves.
@@ -62,6 +68,9 @@ func (s *Server) Set(ctx context.Context, node string, r *Resources) error {
 	snapshot, err := r.snapshot()
 	if err != nil {
 		return err
+	}
+	for name, l := range r.deciders {
+		s.deciders.Store(name, l)
 	}
 	s.tracker.want(node, r.Digest, snapshot.VersionMap)
 	return s.cache.SetSnapshot(ctx, node, snapshot)
@@ -106,9 +115,9 @@ func (s *Server) Run(ctx context.Context) error {
 		_ = l.Close()
 		return fmt.Errorf("close the socket to others: %w", err)
 	}
-	g := grpc.NewServer(grpc.MaxConcurrentStreams(1000), grpc.SharedWriteBuffer(true))
+	g := grpc.NewServer(grpc.MaxConcurrentStreams(1000))
 	discoveryv3.RegisterAggregatedDiscoveryServiceServer(g, serverv3.NewServer(ctx, s.cache, s.tracker.callbacks()))
-	accesslogv3.RegisterAccessLogServiceServer(g, &logService{decided: s.config.Decisions})
+	accesslogv3.RegisterAccessLogServiceServer(g, &logService{server: s})
 	stop := context.AfterFunc(ctx, g.Stop)
 	defer stop()
 	if err := g.Serve(l); err != nil && ctx.Err() == nil {
@@ -145,7 +154,7 @@ func (r *Resources) snapshot() (*cachev3.Snapshot, error) {
 // logService receives access logs.
 type logService struct {
 	accesslogv3.UnimplementedAccessLogServiceServer
-	decided func(Decision)
+	server *Server
 }
 
 // StreamAccessLogs implements Envoy's access log service. The first message of a stream
@@ -161,10 +170,12 @@ func (s *logService) StreamAccessLogs(stream accesslogv3.AccessLogService_Stream
 			listener = id.GetLogName()
 		}
 		for _, e := range m.GetHttpLogs().GetLogEntry() {
-			s.decided(httpDecision(listener, e))
+			s.server.config.Decisions(httpDecision(listener, e))
 		}
 		for _, e := range m.GetTcpLogs().GetLogEntry() {
-			s.decided(tcpDecision(listener, e))
+			l, _ := s.server.deciders.Load(strings.TrimSuffix(listener, deniedSuffix))
+			decider, _ := l.(*policy.Listener)
+			s.server.config.Decisions(tcpDecision(listener, decider, e))
 		}
 	}
 }

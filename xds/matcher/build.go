@@ -64,54 +64,19 @@ func Forward(p *policy.Program, v policy.View, paths policy.PathOptions, classes
 	return b.root(append(entries, stages...)), b.stats, err
 }
 
-// Preliminary translates a program for an explicit proxy before it resolves the name
-// it is asked for: what the rules deny whatever the address is denied here, so that
-// no name is looked up for a request that cannot pass. What an address may decide
-// is let through to the tree of Forward with the reason Undecided.
+// Preliminary translates the preliminary program of an explicit proxy, see
+// [policy.Program.Preliminary]; an address is let through, as it needs no look-up.
 func Preliminary(p *policy.Program, v policy.View, paths policy.PathOptions) (*matcherv3.Matcher, Stats, error) {
-	return Forward(withoutDestinations(p), v, paths, nil)
-}
-
-// Undecided is the reason for which Preliminary lets a request through.
-const Undecided = "undecided"
-
-// withoutDestinations ends the evaluation at the first rule that an address may decide.
-func withoutDestinations(p *policy.Program) *policy.Program {
-	q := *p
-	q.Rules = nil
-	for _, r := range p.Rules {
-		known, open := *r, *r
-		known.Terms, open.Terms = nil, nil
-		for _, t := range r.Terms {
-			if t.Destinations == nil {
-				known.Terms = append(known.Terms, t)
-				continue
-			}
-			c := *t
-			c.Destinations = nil
-			open.Terms = append(open.Terms, &c)
-		}
-		// The known terms stand first: where both match, the rule is decided.
-		if len(known.Terms) > 0 || len(open.Terms) == 0 {
-			q.Rules = append(q.Rules, &known)
-		}
-		if len(open.Terms) > 0 {
-			open.Action = undecided
-			if r.Action == policy.Deny {
-				open.Action = undecidedDeny
-			}
-			q.Rules = append(q.Rules, &open)
-		}
+	m, stats, err := Forward(p.Preliminary(), v, paths, nil)
+	if err != nil {
+		return nil, stats, err
 	}
-	return &q
+	b := &builder{in: proxyInputs()}
+	address := entry(single(b.in.host, re2(policy.AddressPattern)), newOutcome(policy.Undecided, policy.Reason{}).match)
+	l := m.GetMatcherList()
+	l.Matchers = append([]*listEntry{address}, l.Matchers...)
+	return m, stats, nil
 }
-
-// undecided is the action of a rule that an address may decide, undecidedDeny of one
-// that would deny: on traffic that is not HTTP the two match differently.
-const (
-	undecided     policy.Action = "undecided"
-	undecidedDeny policy.Action = "undecided-deny"
-)
 
 // Network translates a program for a TCP or TLS listener at the given port.
 func Network(p *policy.Program, v policy.View, port uint16) (*matcherv3.Matcher, Stats, error) {
@@ -145,11 +110,7 @@ func atPort(terms []*policy.Term, port uint16) []*policy.Term {
 func withoutHTTP(r *policy.Rule, tunnel bool) []*policy.Term {
 	out := make([]*policy.Term, 0, len(r.Terms))
 	for _, t := range r.Terms {
-		action := r.Action
-		if action == undecidedDeny {
-			action = policy.Deny
-		}
-		if u := t.WithoutHTTP(action, tunnel); u != nil {
+		if u := t.WithoutHTTP(r.Action, tunnel); u != nil {
 			out = append(out, u)
 		}
 	}

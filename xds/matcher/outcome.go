@@ -6,6 +6,7 @@ import (
 	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/config/rbac/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"pavise.dev/pavise/policy"
 )
@@ -18,12 +19,75 @@ func newOutcome(action policy.Action, r policy.Reason) *outcome {
 	switch action {
 	case policy.Allow:
 		a = rbacv3.RBAC_ALLOW
-	case undecided, undecidedDeny:
-		a, name = rbacv3.RBAC_ALLOW, Undecided
+	case policy.Undecided:
+		a, name = rbacv3.RBAC_ALLOW, string(policy.Undecided)
 	}
 	return &outcome{&matcherv3.Matcher_OnMatch{OnMatch: &matcherv3.Matcher_OnMatch_Action{
 		Action: extension("rbac", &rbacv3.Action{Name: name, Action: a}),
 	}}}
+}
+
+// ByChain turns a tree into one that chooses between two filter chains of a listener,
+// by name: that for what is allowed and that for what is denied.
+func ByChain(m *matcherv3.Matcher, allowed, denied string) *matcherv3.Matcher {
+	m = proto.CloneOf(m)
+	chains := map[rbacv3.RBAC_Action]*corev3.TypedExtensionConfig{
+		rbacv3.RBAC_ALLOW: extension(allowed, wrapperspb.String(allowed)),
+		rbacv3.RBAC_DENY:  extension(denied, wrapperspb.String(denied)),
+	}
+	eachAction(m, func(o *matcherv3.Matcher_OnMatch) {
+		var a rbacv3.Action
+		if err := o.GetAction().TypedConfig.UnmarshalTo(&a); err != nil {
+			panic("matcher: an action of another kind: " + err.Error()) // only newOutcome makes them
+		}
+		o.OnMatch = &matcherv3.Matcher_OnMatch_Action{Action: chains[a.Action]}
+	})
+	return m
+}
+
+// eachAction calls do for every end of a tree.
+func eachAction(m *matcherv3.Matcher, do func(*matcherv3.Matcher_OnMatch)) {
+	follow := func(o *matcherv3.Matcher_OnMatch) {
+		if o.GetMatcher() != nil {
+			eachAction(o.GetMatcher(), do)
+		} else if o != nil {
+			do(o)
+		}
+	}
+	for _, e := range m.GetMatcherList().GetMatchers() {
+		follow(e.OnMatch)
+	}
+	t := m.GetMatcherTree()
+	for _, o := range t.GetExactMatchMap().GetMap() {
+		follow(o)
+	}
+	for _, o := range t.GetPrefixMatchMap().GetMap() {
+		follow(o)
+	}
+	if c := t.GetCustomMatch(); c != nil {
+		eachCustomAction(c, follow)
+	}
+	follow(m.OnNoMatch)
+}
+
+// eachCustomAction follows the branches of the custom matchers that emit makes, and
+// puts them back.
+func eachCustomAction(c *corev3.TypedExtensionConfig, follow func(*matcherv3.Matcher_OnMatch)) {
+	branches, err := c.TypedConfig.UnmarshalNew()
+	if err != nil {
+		panic("matcher: a custom matcher of another kind: " + err.Error())
+	}
+	switch b := branches.(type) {
+	case *matcherv3.IPMatcher:
+		for _, r := range b.RangeMatchers {
+			follow(r.OnMatch)
+		}
+	case *matcherv3.ServerNameMatcher:
+		for _, d := range b.DomainMatchers {
+			follow(d.OnMatch)
+		}
+	}
+	c.TypedConfig = mustAny(branches)
 }
 
 // extension wraps a message of our own making; marshalling it cannot fail short of

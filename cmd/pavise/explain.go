@@ -1,0 +1,136 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"pavise.dev/pavise/admin"
+	"pavise.dev/pavise/api"
+	"pavise.dev/pavise/policy"
+)
+
+func explainCommand() *cobra.Command {
+	var q admin.Query
+	var config, runDir, output string
+	var exitCode, all bool
+	cmd := &cobra.Command{
+		Use:   "explain [METHOD] [URL]",
+		Short: "Say how a request is decided, and why",
+		Long: `Explain asks the code that is tested against Envoy what it decides on a request,
+or, without a URL, on a connection. With --config it asks a folder; otherwise it asks
+the running process.
+
+The URL is taken as it is written. For what a workload sends out (--egress, or method
+CONNECT) the destination address is that of --destination; without one, rules with
+addresses do not match.
+
+Exit codes: 0 answered, 1 the folder has errors, 2 usage or a question that cannot be
+answered, 3 no process answers; with --exit-code 4 if the request would be denied.`,
+		Example: `  pavise explain --config examples/quickstart/config GET http://shop.example/admin
+  pavise explain --workload shop/web --source 127.0.0.2 -H 'x-role: admin' POST http://shop.example/orders
+  pavise explain --egress --destination 169.254.169.254 http://metadata.example/
+  pavise explain --listener database --source shop/web -o json`,
+		Args: cobra.MaximumNArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			switch len(args) {
+			case 1:
+				q.URL = args[0]
+			case 2:
+				q.Method, q.URL = args[0], args[1]
+			}
+			e, err := answer(cmd, q, config, runDir)
+			if err != nil {
+				return err
+			}
+			if err := printExplanation(cmd.OutOrStdout(), output, e, all); err != nil {
+				return failed(err)
+			}
+			if exitCode && e.Verdict == policy.Denied {
+				return &exitError{code: exitDenied}
+			}
+			return nil
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&config, "config", "", "folder of policies to ask instead of a running process")
+	f.StringVar(&runDir, "run-dir", defaultRunDir(), "run directory of the process to ask")
+	f.StringVar(&q.Workload, "workload", "", "NAMESPACE/NAME; may be left out if there is only one with listeners")
+	f.StringVar(&q.Listener, "listener", "", "listener of the workload; may be left out if the URL's port tells")
+	f.BoolVar(&q.Egress, "egress", false, "ask about what the workload sends out")
+	f.StringArrayVarP(&q.Headers, "header", "H", nil, "NAME: VALUE, several times if need be")
+	f.StringVar(&q.Source, "source", "", "source address, or NAMESPACE/NAME of a workload")
+	f.StringVar(&q.Destination, "destination", "", "address that the name resolves to")
+	f.StringVar(&q.ServerName, "server-name", "", "SNI of a TLS connection")
+	f.BoolVar(&exitCode, "exit-code", false, "exit with 4 if the request would be denied")
+	f.BoolVar(&all, "all", false, "list every rule that was asked, not only the last 20")
+	outputFlag(cmd, &output)
+	return cmd
+}
+
+// answer asks the folder or the process.
+func answer(cmd *cobra.Command, q admin.Query, config, runDir string) (*admin.Explanation, error) {
+	if config == "" {
+		e, err := admin.NewClient(adminSocket(runDir)).Explain(cmd.Context(), q)
+		return e, failed(err)
+	}
+	var l api.Loader
+	c := compileFolder(&l, config)
+	if !c.usable() {
+		for _, p := range c.problems {
+			fmt.Fprintln(cmd.ErrOrStderr(), p)
+		}
+		return nil, &exitError{exitProblem, fmt.Errorf("%s has errors", config)}
+	}
+	e, err := admin.Explain(c.model, c.set, q)
+	var qe *admin.QueryError
+	if errors.As(err, &qe) {
+		return nil, &exitError{exitUsage, err}
+	}
+	return e, failed(err)
+}
+
+// shortTrace is how many rules are listed unless all are asked for: the last ones, as
+// they are nearest to the verdict.
+const shortTrace = 20
+
+func printExplanation(w io.Writer, output string, e *admin.Explanation, all bool) error {
+	if output == "json" {
+		enc := json.NewEncoder(w)
+		enc.SetIndent("", "  ")
+		return enc.Encode(e)
+	}
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(t, "verdict\t%s\n", e.Verdict)
+	fmt.Fprintf(t, "reason\t%s\n", e.ReasonID)
+	fmt.Fprintf(t, "\t%s\n", e.Words)
+	if e.File != "" {
+		fmt.Fprintf(t, "rule at\t%s:%d\n", e.File, e.Line)
+	}
+	if a := e.Audit; a != nil {
+		fmt.Fprintf(t, "audit\t%s %s (if the audited policies were enforced)\n", a.Verdict, a.Reason)
+	}
+	fmt.Fprintf(t, "at\tworkload %s, listener %s\n", e.Workload, e.Listener)
+	if len(e.Trace) == 0 {
+		return t.Flush()
+	}
+	fmt.Fprintf(t, "\nrules asked, in order\t\t\n")
+	trace := e.Trace
+	if !all && len(trace) > shortTrace {
+		fmt.Fprintf(t, "  … %d before (--all)\t\t\n", len(trace)-shortTrace)
+		trace = trace[len(trace)-shortTrace:]
+	}
+	for _, s := range trace {
+		mark := "-"
+		if s.Matched {
+			mark = strings.ToUpper(string(s.Action))
+		}
+		fmt.Fprintf(t, "  %s\t%s\t%s\n", s.Reason, mark, s.Why)
+	}
+	return t.Flush()
+}

@@ -1,0 +1,57 @@
+package main
+
+import (
+	"fmt"
+
+	"pavise.dev/pavise/api"
+	"pavise.dev/pavise/policy"
+	"pavise.dev/pavise/xds"
+)
+
+// compiled is a folder all the way to what Envoy is given.
+type compiled struct {
+	set       *api.Set
+	model     *policy.Model
+	resources *xds.Resources
+	problems  []api.Problem
+}
+
+// usable reports whether nothing keeps it from being enforced.
+func (c *compiled) usable() bool { return !api.HasErrors(c.problems) }
+
+// compileFolder reads, compiles and translates a folder, as far as its problems let it.
+func compileFolder(l *api.Loader, dir string) *compiled {
+	c := &compiled{}
+	c.set, c.problems = l.Load(dir)
+	if !c.usable() {
+		return c
+	}
+	model, problems := policy.Compile(c.set)
+	c.problems = append(c.problems, problems...)
+	if !c.usable() {
+		return c
+	}
+	c.model = model
+	resources, err := xds.Translate(model, model.Workloads)
+	if err != nil {
+		c.problems = append(c.problems, api.Problem{
+			Code: "PAV0801", Severity: api.Error, File: dir,
+			Message: "the rules cannot be given to Envoy: " + err.Error(),
+		})
+		return c
+	}
+	c.resources = resources
+	for _, name := range sortedKeys(resources.Stats) {
+		s := resources.Stats[name]
+		if s.Cuts > 0 {
+			c.problems = append(c.problems, api.Problem{
+				Code: "PAV0802", Severity: api.Warning, File: dir, Object: name,
+				Message: fmt.Sprintf("%d rules could not be split by one field within bounds; Envoy asks %d lists one after the other, the longest of %d rules",
+					s.Terms, s.Cuts+1, s.Longest),
+				Fix: "give more of the rules a path or a host",
+			})
+		}
+	}
+	api.SortProblems(c.problems)
+	return c
+}

@@ -1,0 +1,66 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"pavise.dev/pavise/admin"
+)
+
+func statusCommand() *cobra.Command {
+	var runDir, output string
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "Show what the running process enforces",
+		Long: `Status asks the running process what is in force, and what is not and why.
+
+Exit codes: 0 everything is in force, 1 it is not, 2 usage, 3 no process answers.`,
+		Example: `  pavise status
+  pavise status -o json`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			var s standaloneStatus
+			if err := admin.NewClient(adminSocket(runDir)).Status(cmd.Context(), &s); err != nil {
+				return failed(err)
+			}
+			if output == "json" {
+				e := json.NewEncoder(cmd.OutOrStdout())
+				e.SetIndent("", "  ")
+				if err := e.Encode(s); err != nil {
+					return failed(err)
+				}
+			} else {
+				t := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+				fmt.Fprintf(t, "policies\t%s, loaded %s from %s\n", short(s.Digest), s.LoadedAt.Format("15:04:05"), s.Config)
+				fmt.Fprintf(t, "in force\t%v (%d resources pending)\n", s.InForce, s.Envoy.Pending)
+				fmt.Fprintf(t, "envoy\tpid %d, restarts %d, refusals %d\n", s.PID, s.Restarts, s.Envoy.NACKs)
+				if s.LastExit != "" {
+					fmt.Fprintf(t, "last exit\t%s\n", s.LastExit)
+				}
+				if n := s.Envoy.NACK; n != nil {
+					fmt.Fprintf(t, "refused\t%v: %s\n", n.Resources, n.Message)
+				}
+				fmt.Fprintf(t, "denied\t%d\n", s.Denied)
+				if s.Broken {
+					fmt.Fprintf(t, "folder\thas errors, the last good stays in force\n")
+				}
+				for _, p := range s.Problems {
+					fmt.Fprintf(t, "\t%s\n", p)
+				}
+				if err := t.Flush(); err != nil {
+					return failed(err)
+				}
+			}
+			if !s.InForce || s.Broken {
+				return &exitError{code: exitProblem}
+			}
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&runDir, "run-dir", defaultRunDir(), "run directory of the process to ask")
+	outputFlag(cmd, &output)
+	return cmd
+}

@@ -1,0 +1,73 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"runtime"
+
+	"github.com/spf13/cobra"
+
+	"pavise.dev/pavise/api"
+	"pavise.dev/pavise/internal/envoy"
+)
+
+func versionCommand() *cobra.Command {
+	var output string
+	cmd := &cobra.Command{
+		Use:   "version",
+		Short: "Print the version, and the Envoy that would be used",
+		Example: `  pavise version
+  pavise version -o json`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			v := struct {
+				Version  string `json:"version"`
+				Go       string `json:"go"`
+				Platform string `json:"platform"`
+				API      string `json:"api"`
+				Pinned   string `json:"pinnedEnvoy"`
+				Envoy    string `json:"envoy,omitempty"`
+				Path     string `json:"envoyPath,omitempty"`
+			}{
+				Version: buildVersion(), Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH,
+				API: api.APIVersion, Pinned: envoy.PinnedVersion,
+			}
+			if path, err := envoy.Find(""); err == nil {
+				v.Path = path
+				v.Envoy, _ = envoy.Version(cmd.Context(), path)
+			}
+			out := cmd.OutOrStdout()
+			if output == "json" {
+				e := json.NewEncoder(out)
+				e.SetIndent("", "  ")
+				return failed(e.Encode(v))
+			}
+			fmt.Fprintf(out, "pavise  %s (%s, %s)\napi     %s\nenvoy   %s\n", v.Version, v.Go, v.Platform, v.API, envoyLine(v.Envoy, v.Path, v.Pinned))
+			return nil
+		},
+	}
+	outputFlag(cmd, &output)
+	return cmd
+}
+
+func envoyLine(version, path, pinned string) string {
+	if version == "" {
+		return "not found; `make envoy` brings " + pinned
+	}
+	return version + " at " + path
+}
+
+// outputFlag adds -o, which takes text or json.
+func outputFlag(cmd *cobra.Command, output *string) {
+	cmd.Flags().StringVarP(output, "output", "o", "text", "text or json")
+	pre := cmd.PreRunE
+	cmd.PreRunE = func(cmd *cobra.Command, args []string) error {
+		if *output != "text" && *output != "json" {
+			return fmt.Errorf("--output %q: it is text or json", *output)
+		}
+		if pre != nil {
+			return pre(cmd, args)
+		}
+		return nil
+	}
+}

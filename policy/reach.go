@@ -22,8 +22,13 @@ func (c *compiler) findUnreachable(policies []*compiledPolicy) {
 			for _, r := range rules {
 				if by := index.covering(r); by != nil && !reported[r] {
 					reported[r] = true
+					what := "is never reached"
+					if r.Action == Deny && by.Action != Deny && by.asksHTTP() {
+						// Of traffic that is not HTTP, a Deny rule matches more.
+						what = "is never reached by an HTTP request"
+					}
 					c.warn("PAV0708", p.object, r.Field,
-						fmt.Sprintf("is never reached: rule %q before it matches everything that it matches", by.Name),
+						fmt.Sprintf("%s: rule %q before it matches everything that it matches", what, by.Name),
 						"put the narrower rule first, or remove one of them")
 				}
 				index.add(r)
@@ -89,11 +94,11 @@ func parentPath(p string) string {
 	return ""
 }
 
+func (r *Rule) asksHTTP() bool {
+	return slices.ContainsFunc(r.Terms, func(t *Term) bool { return t.HTTP != nil })
+}
+
 func (a *Rule) covers(b *Rule) bool {
-	// Of traffic that is not HTTP, a Deny rule matches more than an Allow rule does.
-	if b.Action == Deny && a.Action != Deny && slices.ContainsFunc(a.Terms, func(t *Term) bool { return t.HTTP != nil }) {
-		return false
-	}
 	for _, tb := range b.Terms {
 		if !slices.ContainsFunc(a.Terms, func(ta *Term) bool { return ta.covers(tb) }) {
 			return false

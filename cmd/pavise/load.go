@@ -23,11 +23,15 @@ func (c *compiled) usable() bool { return !api.HasErrors(c.problems) }
 func compileFolder(l *api.Loader, dir string) *compiled {
 	c := &compiled{}
 	c.set, c.problems = l.Load(dir)
-	if !c.usable() {
-		return c
-	}
+	readable := c.usable()
 	model, problems := policy.Compile(c.set)
-	c.problems = append(c.problems, problems...)
+	for _, p := range problems {
+		// What could not be read makes warnings of what could: wait until it can.
+		if readable || p.Severity == api.Error {
+			c.problems = append(c.problems, p)
+		}
+	}
+	api.SortProblems(c.problems)
 	if !c.usable() {
 		return c
 	}

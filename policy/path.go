@@ -144,13 +144,16 @@ func mergeSlashes(p string) string {
 }
 
 // AmbiguousPattern is the RE2 expression that finds, in a canonical path with a slash
-// added (so that an escape cut short at the end is like any other), what
-// servers read in different ways: a broken escape, an escaped control character or
-// NUL, a double encoding, an escaped slash or backslash, the start of an overlong
-// UTF-8 sequence, and a segment that is a dot segment or empty once its parameters
-// are taken off (/..;/). Without literalParameters any semicolon is, escaped or not.
+// added (so that an escape cut short at the end is like any other), what servers read
+// in different ways: a broken escape, an escaped control character or NUL, a double
+// encoding, an escaped slash or backslash, the start of an overlong UTF-8 sequence, and
+// a segment that is a dot segment or empty once its parameters are taken off (/..;/).
+// So is the path //, which Envoy leaves as it is. Escapes of unreserved characters are
+// undone by then; one that is there came together from a broken escape and what
+// followed it (/%7%300 becomes /%700, which a server reads as /p0). Without
+// literalParameters any semicolon is ambiguous, escaped or not.
 func AmbiguousPattern(literalParameters bool) string {
-	s := `%(?:[^0-9A-F]|[0-9A-F][^0-9A-F]|[01]|7F|25[0-9A-Fa-f][0-9A-Fa-f]|2F|5C|C[01])|/\.{0,2};|^///`
+	s := `%(?:[^0-9A-F]|[0-9A-F][^0-9A-F]|[01]|7F|25[0-9A-Fa-f][0-9A-Fa-f]|2F|5C|C[01]|3[0-9]|4[1-9A-F]|5[0-9A]|6[1-9A-F]|7[0-9A]|2D|2E|5F|7E)|/\.{0,2};|^///`
 	if !literalParameters {
 		s += `|;|%3B`
 	}

@@ -1,7 +1,9 @@
 package policy
 
 import (
+	"iter"
 	"net/netip"
+	"slices"
 
 	"go4.org/netipx"
 )
@@ -75,3 +77,8 @@ func parseCIDR(s string) (netip.Prefix, error) {
 
 // ContainsPrefix reports whether every address of p is in the set.
 func (s *AddrSet) ContainsPrefix(p netip.Prefix) bool { return s.set.ContainsPrefix(p) }
+
+// NewAddrSet is the set of the addresses in the prefixes.
+func NewAddrSet(prefixes iter.Seq[netip.Prefix]) *AddrSet {
+	return newAddrSet(slices.Collect(prefixes), nil)
+}

@@ -3,6 +3,7 @@ package matcher
 import (
 	"fmt"
 	"iter"
+	"math"
 	"strings"
 
 	matcherv3 "github.com/cncf/xds/go/xds/type/matcher/v3"
@@ -285,27 +286,31 @@ func (t *term) certain() bool {
 	return t.HTTP == nil || len(t.HTTP.Values) == 0
 }
 
-// divisible reports whether cutting the list may let its halves be split.
+// divisible reports whether cutting the list may let its halves be split: whether some
+// dimension has many keys in it.
 func divisible(terms []*term) bool {
 	if len(terms) < 4*listLength {
 		return false
 	}
-	for d := range numDims {
-		n := 0
-		for _, t := range terms {
-			if t.open(d) && (d != dimPath || pathKeys(t) != nil) {
-				n++
-			}
-		}
-		if n > len(terms)/4 {
-			return true
-		}
-	}
-	return false
+	few := len(terms) / 8
+	return distinct(terms, pathKeys) > few || distinct(terms, hostKeys) > few || distinct(terms, sourceKeys) > few ||
+		distinct(terms, methodKeys) > few || distinct(terms, portKeys) > few || distinct(terms, serverNameKeys) > few
 }
 
-// divideBest splits by the dimension that leaves the shortest lists, if one does so
-// within the growth that is left.
+// distinct counts the different first keys of the terms.
+func distinct[K comparable](terms []*term, keysOf func(*term) []attachment[K]) int {
+	seen := map[K]bool{}
+	for _, t := range terms {
+		if keys := keysOf(t); len(keys) > 0 {
+			seen[keys[0].key] = true
+		}
+	}
+	return len(seen)
+}
+
+// divideBest splits by the dimension that is worth most, if one is within the growth
+// that is left. Worth is size times the depth of what remains to be split; a dimension
+// that neither shortens the lists nor halves the size is not taken.
 func (b *builder) divideBest(terms []*term, growth float64) *matcherv3.Matcher {
 	weight := 0
 	for _, t := range terms {
@@ -313,13 +318,14 @@ func (b *builder) divideBest(terms []*term, growth float64) *matcherv3.Matcher {
 	}
 	limit := int(float64(weight)*growth) + 16
 	var best func(growth float64) *matcherv3.Matcher
-	var bestCost cost
+	var bestTotal int
+	bestScore := math.Inf(1)
 	consider := func(c cost, emit func(float64) *matcherv3.Matcher) {
-		if c.longest > len(terms)*3/4 {
+		if c.longest > len(terms)*3/4 && c.total > weight/2 {
 			return
 		}
-		if best == nil || c.longest < bestCost.longest || c.longest == bestCost.longest && c.total < bestCost.total {
-			best, bestCost = emit, c
+		if score := float64(c.total) * math.Log2(1+float64(c.longest)); score < bestScore {
+			best, bestTotal, bestScore = emit, c.total, score
 		}
 	}
 	try(terms, dimPath, limit, pathKeys, pathsAbove, lessPath, consider, b.emitPaths)
@@ -332,7 +338,7 @@ func (b *builder) divideBest(terms []*term, growth float64) *matcherv3.Matcher {
 	if best == nil {
 		return nil
 	}
-	return best(min(growth, growth*float64(weight)/float64(max(bestCost.total, 1))))
+	return best(min(growth, growth*float64(weight)/float64(max(bestTotal, 1))))
 }
 
 func try[K comparable](

@@ -183,7 +183,7 @@ func (l *Listener) Facts(req *Request) (*Facts, ReasonKind) {
 // to Envoy itself, or would make a server see another method or path than the policy
 // did. Those that end with a hyphen are prefixes.
 var UntrustedHeaders = []string{
-	"x-envoy-", "x-pavise-", "x-http-method-override", "x-http-method", "x-method-override", "x-original-url", "x-rewrite-url",
+	"x-envoy-", "x-pavise-reason", "x-http-method-override", "x-http-method", "x-method-override", "x-original-url", "x-rewrite-url",
 }
 
 func untrusted(name string) bool {

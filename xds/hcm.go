@@ -80,16 +80,17 @@ func hardenedHCM(name string, l *policy.Listener) *hcmv3.HttpConnectionManager {
 }
 
 // untrustedHeaders takes off what [policy.UntrustedHeaders] lists.
+// A name is looked up; only a prefix has to be compared with every header.
 func untrustedHeaders() *earlyv3.HeaderMutation {
 	m := &earlyv3.HeaderMutation{}
 	for _, h := range policy.UntrustedHeaders {
-		key := &typematcherv3.StringMatcher{MatchPattern: &typematcherv3.StringMatcher_Exact{Exact: h}}
+		mutation := &mutationv3.HeaderMutation{Action: &mutationv3.HeaderMutation_Remove{Remove: h}}
 		if strings.HasSuffix(h, "-") {
-			key.MatchPattern = &typematcherv3.StringMatcher_Prefix{Prefix: h}
+			mutation.Action = &mutationv3.HeaderMutation_RemoveOnMatch_{RemoveOnMatch: &mutationv3.HeaderMutation_RemoveOnMatch{
+				KeyMatcher: &typematcherv3.StringMatcher{MatchPattern: &typematcherv3.StringMatcher_Prefix{Prefix: h}},
+			}}
 		}
-		m.Mutations = append(m.Mutations, &mutationv3.HeaderMutation{Action: &mutationv3.HeaderMutation_RemoveOnMatch_{
-			RemoveOnMatch: &mutationv3.HeaderMutation_RemoveOnMatch{KeyMatcher: key},
-		}})
+		m.Mutations = append(m.Mutations, mutation)
 	}
 	return m
 }

@@ -1,0 +1,82 @@
+package arch
+
+import (
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+const module = "pavise.dev/pavise/"
+
+// forbidden lists, for each folder, what nothing in it may depend on, however far down.
+var forbidden = map[string][]string{
+	"api":                {module + "policy", module + "xds", "github.com/envoyproxy/", "k8s.io/client-go"},
+	"policy":             {module + "xds", module + "admin", "github.com/envoyproxy/", "k8s.io/client-go", "sigs.k8s.io/controller-runtime"},
+	"admin":              {module + "xds", "github.com/envoyproxy/"},
+	"internal/envoy":     {module + "api", module + "policy", module + "xds", "github.com/envoyproxy/go-control-plane"},
+	"internal/watch":     {module + "api", module + "policy", module + "xds"},
+	"xds":                {module + "admin", module + "proxy", "k8s.io/client-go"},
+	"xds/matcher":        {module + "admin", "github.com/envoyproxy/go-control-plane/pkg", "google.golang.org/grpc/server"},
+	"internal/policygen": {module + "xds", "github.com/envoyproxy/"},
+}
+
+// direct lists who may import a module at all.
+var direct = map[string][]string{
+	"github.com/envoyproxy/go-control-plane": {"xds", "benchmarks"},
+	"github.com/miekg/dns":                   {"proxy/dns"},
+	"github.com/spf13/cobra":                 {"cmd"},
+	"github.com/fsnotify/fsnotify":           {"internal/watch"},
+}
+
+func list(t *testing.T, args ...string) []string {
+	t.Helper()
+	cmd := exec.Command("go", append([]string{"list"}, args...)...)
+	cmd.Dir = "../.."
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list %v: %v", args, err)
+	}
+	return strings.Fields(string(out))
+}
+
+func TestForbiddenDependencies(t *testing.T) {
+	for folder, bad := range forbidden {
+		for _, dep := range list(t, "-deps", "./"+folder) {
+			for _, b := range bad {
+				if strings.HasPrefix(dep, b) {
+					t.Errorf("%s depends on %s", folder, dep)
+				}
+			}
+		}
+	}
+}
+
+func TestDirectImports(t *testing.T) {
+	for _, line := range strings.Split(strings.Join(list(t, "-f", `{{.ImportPath}}{{range .Imports}},{{.}}{{end}}{{"\n"}}`, "./..."), "\n"), "\n") {
+		parts := strings.Split(line, ",")
+		folder := strings.TrimPrefix(parts[0], module)
+		for _, imp := range parts[1:] {
+			for mod, allowed := range direct {
+				if !strings.HasPrefix(imp, mod) {
+					continue
+				}
+				ok := false
+				for _, a := range allowed {
+					ok = ok || folder == a || strings.HasPrefix(folder, a+"/")
+				}
+				if !ok {
+					t.Errorf("%s imports %s, which belongs into %v", folder, imp, allowed)
+				}
+			}
+		}
+	}
+}
+
+// TestPackageComments: every package says what it is for, once.
+func TestPackageComments(t *testing.T) {
+	for _, line := range list(t, "-f", `{{.ImportPath}}={{len .Doc}}{{"\n"}}`, "./...") {
+		if strings.HasSuffix(line, "=0") {
+			t.Errorf("%s has no package comment", strings.TrimSuffix(line, "=0"))
+		}
+	}
+}

@@ -13,7 +13,7 @@ import (
 // strings and lists preceded by their length. A rule is hashed once, however many
 // workloads it is given to.
 func digestModel(m *Model) string {
-	rules := map[*Rule][]byte{}
+	rules := newRuleSums()
 	e := newEncoder()
 	e.count(len(m.Workloads))
 	for _, w := range m.Workloads {
@@ -31,8 +31,28 @@ func digestModel(m *Model) string {
 // Digest is the identity of what a program decides, in hex.
 func (p *Program) Digest() string {
 	e := newEncoder()
-	e.program(p, map[*Rule][]byte{})
+	e.program(p, newRuleSums())
 	return e.sum()
+}
+
+// ruleSums keeps the sum of each rule, and the encoder that makes them.
+type ruleSums struct {
+	sums map[*Rule][sha256.Size]byte
+	e    *encoder
+}
+
+func newRuleSums() *ruleSums { return &ruleSums{map[*Rule][sha256.Size]byte{}, newEncoder()} }
+
+func (s *ruleSums) of(r *Rule) [sha256.Size]byte {
+	sum, ok := s.sums[r]
+	if !ok {
+		s.e.h.Reset()
+		s.e.rule(r)
+		_ = s.e.w.Flush() // a hash does not fail
+		s.e.h.Sum(sum[:0])
+		s.sums[r] = sum
+	}
+	return sum
 }
 
 type encoder struct {
@@ -103,20 +123,14 @@ func (e *encoder) addrs(s *AddrSet) {
 	}
 }
 
-func (e *encoder) program(p *Program, rules map[*Rule][]byte) {
+func (e *encoder) program(p *Program, rules *ruleSums) {
 	e.str(string(p.Direction))
 	e.refs(p.Isolating)
 	e.refs(p.Auditing)
 	e.count(len(p.Rules))
 	for _, r := range p.Rules {
-		sum, ok := rules[r]
-		if !ok {
-			re := newEncoder()
-			re.rule(r)
-			sum = []byte(re.sum())
-			rules[r] = sum
-		}
-		_, _ = e.w.Write(sum)
+		sum := rules.of(r)
+		_, _ = e.w.Write(sum[:])
 	}
 }
 

@@ -23,8 +23,11 @@ func CanonicalPath(target string, opt PathOptions) (path, query string, reason R
 
 // normalisePath is what Envoy does before it asks any filter.
 func normalisePath(target string, opt PathOptions) (path, query string, reason ReasonKind) {
-	if !strings.HasPrefix(target, "/") || strings.ContainsRune(target, '#') {
+	if !strings.HasPrefix(target, "/") {
 		return target, "", MalformedRequest
+	}
+	if strings.ContainsRune(target, '#') {
+		return target, "", AmbiguousPath // what its normalisation fails on, Envoy calls so
 	}
 	path, query, _ = strings.Cut(target, "?")
 	for i := range len(path) {
@@ -153,7 +156,7 @@ func mergeSlashes(p string) string {
 // followed it (/%7%300 becomes /%700, which a server reads as /p0). Without
 // literalParameters any semicolon is ambiguous, escaped or not.
 func AmbiguousPattern(literalParameters bool) string {
-	s := `%(?:[^0-9A-F]|[0-9A-F][^0-9A-F]|[01]|7F|25[0-9A-Fa-f][0-9A-Fa-f]|2F|5C|C[01]|3[0-9]|4[1-9A-F]|5[0-9A]|6[1-9A-F]|7[0-9A]|2D|2E|5F|7E)|/\.{0,2};|^///`
+	s := `%(?:[^0-9A-F]|[0-9A-F][^0-9A-F]|[01]|7F|25[0-9A-Fa-f][0-9A-Fa-f]|2F|5C|C[01]|E0%[89]|F0%8|F8%8|FC%8|3[0-9]|4[1-9A-F]|5[0-9A]|6[1-9A-F]|7[0-9A]|2D|2E|5F|7E)|/\.{0,2}(?:;|%3B)|^///`
 	if !literalParameters {
 		s += `|;|%3B`
 	}

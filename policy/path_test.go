@@ -50,7 +50,11 @@ func TestCanonicalPath(t *testing.T) {
 		{"/x/..;/a", literal, "", AmbiguousPath},
 		{"/;/a", literal, "", AmbiguousPath},
 		{"//", PathOptions{}, "", AmbiguousPath},
-		{"/a#b", PathOptions{}, "", MalformedRequest},
+		{"/a#b", PathOptions{}, "", AmbiguousPath},
+		{"/adm%e0%80%afin", PathOptions{}, "", AmbiguousPath},
+		{"/adm%f0%80%80%afin", PathOptions{}, "", AmbiguousPath},
+		{"/%e0%a0%80%f0%90%80%80", PathOptions{}, "/%E0%A0%80%F0%90%80%80", ""},
+		{"/x/..%3b/a", literal, "", AmbiguousPath},
 		{"a", PathOptions{}, "", MalformedRequest},
 		{"", PathOptions{}, "", MalformedRequest},
 	} {

@@ -54,7 +54,7 @@ func (c *Client) do(ctx context.Context, method, path string, body, into any) er
 	if err != nil {
 		return fmt.Errorf("no Pavise answers at %s: start one with `pavise run`, or ask a folder with --config: %w", c.socket, errors.Unwrap(err))
 	}
-	defer resp.Body.Close() //nolint:errcheck // it was read
+	defer resp.Body.Close()
 	data, err := io.ReadAll(io.LimitReader(resp.Body, 64<<20))
 	if err != nil {
 		return fmt.Errorf("ask %s: %w", path, err)

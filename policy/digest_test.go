@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"slices"
 	"testing"
 
 	"pavise.dev/pavise/api"
@@ -10,7 +11,7 @@ func digestOf(t *testing.T, text string) string {
 	t.Helper()
 	set, problems := api.Parse("t.yaml", []byte(text))
 	m, more := Compile(set)
-	if all := append(problems, more...); api.HasErrors(all) {
+	if all := slices.Concat(problems, more); api.HasErrors(all) {
 		t.Fatal(all)
 	}
 	return m.Digest

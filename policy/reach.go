@@ -98,9 +98,9 @@ func (r *Rule) asksHTTP() bool {
 	return slices.ContainsFunc(r.Terms, func(t *Term) bool { return t.HTTP != nil })
 }
 
-func (a *Rule) covers(b *Rule) bool {
+func (r *Rule) covers(b *Rule) bool {
 	for _, tb := range b.Terms {
-		if !slices.ContainsFunc(a.Terms, func(ta *Term) bool { return ta.covers(tb) }) {
+		if !slices.ContainsFunc(r.Terms, func(ta *Term) bool { return ta.covers(tb) }) {
 			return false
 		}
 	}

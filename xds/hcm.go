@@ -24,6 +24,9 @@ const httpRBACType = "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.
 
 var stripAnyPort = &hcmv3.HttpConnectionManager_StripAnyHostPort{StripAnyHostPort: true}
 
+// nobody is a range that no connection comes from.
+var nobody = &corev3.CidrRange{AddressPrefix: "255.255.255.255", PrefixLen: wrapperspb.UInt32(32)}
+
 // hardenedHCM has the settings that every HTTP listener carries, whatever the
 // policies; docs/semantics.md says what each is for, and a test reads them back from a
 // live Envoy.
@@ -43,10 +46,10 @@ func hardenedHCM(name string, l *policy.Listener) *hcmv3.HttpConnectionManager {
 		StripTrailingHostDot:         true,
 
 		// The source address is the connection's; nothing a client says moves it, and
-		// no client counts as internal.
+		// no client counts as internal: without ranges the private ones would.
 		UseRemoteAddress:      wrapperspb.Bool(true),
 		XffNumTrustedHops:     0,
-		InternalAddressConfig: &hcmv3.HttpConnectionManager_InternalAddressConfig{},
+		InternalAddressConfig: &hcmv3.HttpConnectionManager_InternalAddressConfig{CidrRanges: []*corev3.CidrRange{nobody}},
 		EarlyHeaderMutationExtensions: []*corev3.TypedExtensionConfig{{
 			Name: "envoy.http.early_header_mutation.header_mutation", TypedConfig: mustAny(untrustedHeaders()),
 		}},

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -27,7 +28,7 @@ func model(t testing.TB, s *envoytest.Shield, upstream netip.AddrPort, text stri
 	text = strings.NewReplacer("ADDR", s.Addr.String(), "UPSTREAM", upstream.String()).Replace(text)
 	set, problems := api.Parse("test.yaml", []byte(text))
 	m, more := policy.Compile(set)
-	if all := append(problems, more...); api.HasErrors(all) {
+	if all := slices.Concat(problems, more); api.HasErrors(all) {
 		t.Fatalf("%v", all)
 	}
 	return m
@@ -90,7 +91,7 @@ func TestPolicyChangeDrainsNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer tcp.Close() //nolint:errcheck // the test is over
+	defer tcp.Close()
 	pingPong(t, tcp)
 	c := envoytest.NewClient(t, netip.MustParseAddr("127.0.0.1"), netip.AddrPortFrom(s.Addr, 8080))
 	for i := range 100 {
@@ -219,7 +220,7 @@ func read(t *testing.T, from net.IP, to netip.AddrPort) ([]byte, error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.Close() //nolint:errcheck // it was read
+	defer c.Close()
 	_ = c.SetDeadline(time.Now().Add(envoytest.Patience))
 	return io.ReadAll(c)
 }
@@ -259,7 +260,7 @@ func TestDeniedTCPNeverReachesUpstream(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.Close() //nolint:errcheck // the test is over
+	defer c.Close()
 	_ = c.SetDeadline(time.Now().Add(envoytest.Patience))
 	if b, err := io.ReadAll(c); len(b) > 0 {
 		t.Errorf("a denied client read %q (%v)", b, err)

@@ -48,8 +48,9 @@ func failed(err error) error {
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	os.Exit(run(ctx, root()))
+	code := run(ctx, root())
+	stop()
+	os.Exit(code)
 }
 
 func run(ctx context.Context, cmd *cobra.Command) int {

@@ -54,7 +54,7 @@ func (p *probe) send(ctx context.Context, id string, j *journal) (xds.Decision, 
 	if err != nil {
 		return xds.Decision{}, err
 	}
-	defer conn.Close() //nolint:errcheck // it has served
+	defer conn.Close()
 	_ = conn.SetDeadline(time.Now().Add(demoPatience))
 	source := conn.LocalAddr().String()
 	method := cmp.Or(p.Method, "GET")
@@ -164,7 +164,7 @@ func demoUpstream(ctx context.Context, s *standalone) (stop func(), err error) {
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 			w.Header().Set("X-Content-Type-Options", "nosniff")
-			fmt.Fprintf(w, "the upstream saw %s %q at %q\n", r.Method, r.RequestURI, r.Host)
+			fmt.Fprintf(w, "the upstream saw %s %q at %q\n", r.Method, r.RequestURI, r.Host) //nolint:gosec // plain text, and quoted
 		}),
 	}
 	m, _ := s.Current()

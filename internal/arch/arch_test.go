@@ -28,6 +28,15 @@ var direct = map[string][]string{
 	"github.com/fsnotify/fsnotify":           {"internal/watch"},
 }
 
+// never lists what a folder may not import itself, whatever its dependencies do.
+var never = map[string][]string{
+	"policy":     {"net/http", "google.golang.org/grpc", "k8s.io/api/"},
+	"api":        {"net/http", "google.golang.org/grpc"},
+	"internal/":  {module + "cmd"},
+	"xds":        {module + "cmd", "net/http"},
+	"benchmarks": {module + "cmd"},
+}
+
 func list(t *testing.T, args ...string) []string {
 	t.Helper()
 	cmd := exec.Command("go", append([]string{"list"}, args...)...)
@@ -56,6 +65,13 @@ func TestDirectImports(t *testing.T) {
 		parts := strings.Split(line, ",")
 		folder := strings.TrimPrefix(parts[0], module)
 		for _, imp := range parts[1:] {
+			for of, bad := range never {
+				for _, b := range bad {
+					if folder != "xds/envoytest" && strings.HasPrefix(folder, of) && strings.HasPrefix(imp, b) {
+						t.Errorf("%s imports %s", folder, imp)
+					}
+				}
+			}
 			for mod, allowed := range direct {
 				if !strings.HasPrefix(imp, mod) {
 					continue

@@ -70,7 +70,7 @@ func (g Gen) Set(rules int) *api.Set {
 	n := 1 + g.IntN(5)
 	for i := range n {
 		spec := api.AccessPolicySpec{}
-		order := int32(g.IntN(3))
+		order := g.Int32N(3)
 		spec.Order = &order
 		if g.IntN(4) == 0 {
 			spec.Mode = api.ModeAudit
@@ -134,7 +134,7 @@ func (g Gen) match() api.RuleMatch {
 	if g.IntN(5) == 0 {
 		m.Ports = some(g, 2, func() api.Port {
 			p := pick(g, []int32{80, Port - 1, Port, Port + 1, 443})
-			return api.Port{Port: p, EndPort: p + int32(g.IntN(3))}
+			return api.Port{Port: p, EndPort: p + g.Int32N(3)}
 		})
 	}
 	if g.IntN(8) != 0 {
@@ -234,7 +234,7 @@ func (g Gen) headerValue() string {
 	case 1:
 		return v + " ,\t" + pick(g, values)
 	case 2:
-		return v + string(rune('a'+g.IntN(3)))
+		return v + "abc"[g.IntN(3):][:1]
 	}
 	return v
 }

@@ -35,7 +35,7 @@ func Folder(ctx context.Context, dir string, log *slog.Logger, changed func()) e
 	if err != nil {
 		return fmt.Errorf("watch %s: %w", dir, err)
 	}
-	defer w.Close() //nolint:errcheck // nothing is lost
+	defer w.Close()
 	add(w, dir, log)
 	tick := time.NewTicker(poll)
 	defer tick.Stop()

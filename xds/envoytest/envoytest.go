@@ -48,7 +48,6 @@ type Option func(*options)
 
 type options struct {
 	hosts map[string]string
-	wrap  func(path string) string
 }
 
 // Hosts makes names resolve, for this Envoy only.
@@ -74,7 +73,7 @@ func Start(t testing.TB, opts ...Option) *Shield {
 		t.Fatal(err)
 	}
 	// Not t.TempDir, whose name may be too long for a unix socket.
-	dir, err := os.MkdirTemp("", "pavise-test-")
+	dir, err := os.MkdirTemp("", "pavise-test-") //nolint:usetesting // see above
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -42,6 +42,9 @@ func Bootstrap(c BootstrapConfig) ([]byte, error) {
 		// Newer Envoys resolve /..;/ before a policy sees it, older ones do not; it is to
 		// be refused by name on all.
 		"envoy.reloadable_features.strip_dotdot_segments_with_parameters": false,
+		// Newer Envoys read values byte by byte, older ones and package policy as UTF-8:
+		// x. is to match xé on all, and what is no UTF-8 is to be told apart.
+		"envoy.reloadable_features.re2_use_latin1_mode": false,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("runtime of the bootstrap: %w", err)

@@ -29,13 +29,16 @@ import (
 
 // contender is one Envoy with one set of rules in one form.
 type contender struct {
-	name  string
-	port  int
-	set   ruleSet
-	list  bool // a plain RBAC list instead of a tree
-	lua   string
-	pid   func() int
-	rps   []float64
+	name string
+	port int
+	set  ruleSet
+	list bool // a plain RBAC list instead of a tree
+	lua  string
+	pid  func() int
+	rps  []float64
+	// cpu is what one request cost Envoy, in microseconds of processor time; other work
+	// on the machine moves it less than it moves the throughput.
+	cpu   []float64
 	bytes int
 	// compileMS is policy.Compile and xds.Translate, heapMB what Go held afterwards.
 	compileMS float64
@@ -152,22 +155,48 @@ func (c *contender) start(ctx context.Context, server *xds.Server, socket, dir s
 	return server.WaitInForce(wait, c.name)
 }
 
-var requestsPerSecond = regexp.MustCompile(`Requests/sec:\s+([0-9.]+)`)
+var (
+	requestsPerSecond = regexp.MustCompile(`Requests/sec:\s+([0-9.]+)`)
+	requestsInAll     = regexp.MustCompile(`([0-9]+) requests in `)
+)
 
 // measure loads the contender for a while from the second processor.
 func (c *contender) measure(ctx context.Context, seconds int) error {
+	before := c.cpuTime()
 	out, err := exec.CommandContext(ctx, "taskset", "-c", "1", "wrk", "-t1", "-c16",
 		"-d"+strconv.Itoa(seconds)+"s", "-s", c.lua, fmt.Sprintf("http://127.0.0.1:%d", c.port)).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("wrk: %w: %s", err, out)
 	}
-	m := requestsPerSecond.FindSubmatch(out)
-	if m == nil {
+	used := c.cpuTime() - before
+	rate, total := requestsPerSecond.FindSubmatch(out), requestsInAll.FindSubmatch(out)
+	if rate == nil || total == nil {
 		return fmt.Errorf("wrk said nothing of requests: %s", out)
 	}
-	v, err := strconv.ParseFloat(string(m[1]), 64)
+	v, err := strconv.ParseFloat(string(rate[1]), 64)
+	if err != nil {
+		return err
+	}
+	n, err := strconv.ParseFloat(string(total[1]), 64)
 	c.rps = append(c.rps, v)
+	c.cpu = append(c.cpu, float64(used.Microseconds())/n)
 	return err
+}
+
+// cpuTime is what Envoy has used so far. The kernel counts in hundredths of a second.
+func (c *contender) cpuTime() time.Duration {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", c.pid()))
+	if err != nil {
+		return 0
+	}
+	_, rest, _ := strings.Cut(string(data), ") ")
+	f := strings.Fields(rest)
+	if len(f) < 13 {
+		return 0
+	}
+	user, _ := strconv.Atoi(f[11])
+	system, _ := strconv.Atoi(f[12])
+	return time.Duration(user+system) * 10 * time.Millisecond
 }
 
 // rssMB is what the Envoy holds.

@@ -83,7 +83,7 @@ func bench(ctx context.Context, rounds, seconds, saves int, realistic bool) erro
 			if err := c.measure(gctx, 1); err != nil {
 				return err
 			}
-			c.rps = nil
+			c.rps, c.cpu = nil, nil
 		}
 		for r := range rounds {
 			for _, c := range contenders {
@@ -136,13 +136,13 @@ func median(v []float64) float64 {
 
 func table(cs []*contender) {
 	t := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(t, "set\tform\trules\trequests/s\tby 10 rules\tMB\tcompile ms\t")
+	fmt.Fprintln(t, "set\tform\trules\trequests/s\tby 10 rules\tCPU µs\tMB\tcompile ms\t")
 	for _, c := range cs {
 		form := "tree"
 		if c.list {
 			form = "list"
 		}
-		fmt.Fprintf(t, "%s\t%s\t%d\t%.0f\t%.3f\t%.2f\t%.0f\t\n", c.set.name, form, len(c.set.rules), median(c.rps), ratio(c, cs[0]), float64(c.bytes)/1e6, c.compileMS)
+		fmt.Fprintf(t, "%s\t%s\t%d\t%.0f\t%.3f\t%.1f\t%.2f\t%.0f\t\n", c.set.name, form, len(c.set.rules), median(c.rps), ratio(c, cs[0]), median(c.cpu), float64(c.bytes)/1e6, c.compileMS)
 	}
 	_ = t.Flush()
 }

@@ -160,14 +160,10 @@ func (b *builder) updateCheck() []*listEntry {
 	return []*listEntry{entry(not(single(b.in.destination, prefix(b.classes.digest+"/"))), b.deny(policy.PolicyUpdating))}
 }
 
-// pathCheck refuses ambiguous paths. The expression runs only where a percent sign or
-// a semicolon is, or at a path of slashes only.
+// pathCheck refuses ambiguous paths.
 func (b *builder) pathCheck(o policy.PathOptions) []*listEntry {
 	expr := `.*(?:` + policy.AmbiguousPattern(o.LiteralParameters) + `).*`
-	suspicious := anyOf([]*predicate{single(b.in.path, containing("%")), single(b.in.path, containing(";")), single(b.in.path, prefix("///"))})
-	return []*listEntry{entry(suspicious, nested(list([]*listEntry{
-		entry(single(b.in.path, re2(expr)), b.deny(policy.AmbiguousPath)),
-	})))}
+	return []*listEntry{entry(single(b.in.path, re2(expr)), b.deny(policy.AmbiguousPath))}
 }
 
 // stages translates the tiers into entries of one list.

@@ -62,6 +62,9 @@ func (c *Client) do(ctx context.Context, method, path string, body, into any) er
 	if resp.StatusCode != http.StatusOK {
 		var f failure
 		if json.Unmarshal(data, &f) == nil && f.Error != "" {
+			if f.Field != "" {
+				return &QueryError{f.Field, f.Error}
+			}
 			return errors.New(f.Error)
 		}
 		return fmt.Errorf("ask %s: status %s", path, resp.Status)

@@ -49,7 +49,11 @@ func Handler(s Source) http.Handler {
 		}
 		e, err := Explain(m, set, q)
 		if err != nil {
-			fail(w, http.StatusUnprocessableEntity, err.Error())
+			var q *QueryError
+			if !errors.As(err, &q) {
+				q = &QueryError{Message: err.Error()}
+			}
+			send(w, http.StatusUnprocessableEntity, failure{q.Message, q.Field})
 			return
 		}
 		reply(w, e)
@@ -64,12 +68,18 @@ func reply(w http.ResponseWriter, v any) {
 
 type failure struct {
 	Error string `json:"error"`
+	// Field is set where a query cannot be answered as it stands.
+	Field string `json:"field,omitempty"`
 }
 
 func fail(w http.ResponseWriter, status int, message string) {
+	send(w, status, failure{Error: message})
+}
+
+func send(w http.ResponseWriter, status int, f failure) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(failure{message})
+	_ = json.NewEncoder(w).Encode(f) // the client has gone
 }
 
 // Serve answers at a unix socket, made with mode 0600, until the context ends.

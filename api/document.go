@@ -200,7 +200,7 @@ func dropConsequences(problems []Problem, misread int) []Problem {
 		}
 	}
 	consequence := func(p Problem) bool {
-		if around[p.Field] || p.Code == CodeMissing && unknown[enclosing(p.Field)] {
+		if around[p.Field] || (p.Code == CodeMissing || p.Code == CodeExceptAlone) && unknown[enclosing(p.Field)] {
 			return true
 		}
 		for f := p.Field; f != ""; f = enclosing(f) {

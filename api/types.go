@@ -84,10 +84,10 @@ type AccessPolicySpec struct {
 	// decides. Present but empty selects the workload and matches nothing, which
 	// denies everything that comes in. Absent says nothing about ingress.
 	// +optional
-	Ingress []IngressRule `json:"ingress"`
+	Ingress []IngressRule `json:"ingress,omitzero"`
 	// Egress rules apply to what goes out, likewise.
 	// +optional
-	Egress []EgressRule `json:"egress"`
+	Egress []EgressRule `json:"egress,omitzero"`
 }
 
 // ClusterAccessPolicy is an AccessPolicy for every namespace its

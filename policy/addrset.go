@@ -25,7 +25,7 @@ func newAddrSet(in, except []netip.Prefix) *AddrSet {
 		b.RemovePrefix(p)
 	}
 	s, err := b.IPSet()
-	if err != nil { // only for invalid prefixes, which parseCIDR does not let through
+	if err != nil { // only for invalid prefixes, which api.ParseCIDR does not let through
 		s = &netipx.IPSet{}
 	}
 	return &AddrSet{set: s, prefixes: s.Prefixes()}
@@ -58,22 +58,6 @@ func (s *AddrSet) Prefixes() []netip.Prefix { return s.prefixes }
 
 // Empty reports whether nothing is in the set.
 func (s *AddrSet) Empty() bool { return len(s.prefixes) == 0 }
-
-// parseCIDR reads a prefix or a single address; IPv4-mapped ones become IPv4.
-func parseCIDR(s string) (netip.Prefix, error) {
-	p, err := netip.ParsePrefix(s)
-	if err != nil {
-		a, aerr := netip.ParseAddr(s)
-		if aerr != nil {
-			return netip.Prefix{}, err
-		}
-		p = netip.PrefixFrom(a, a.BitLen())
-	}
-	if a := p.Addr(); a.Is4In6() && p.Bits() >= 96 {
-		p = netip.PrefixFrom(a.Unmap(), p.Bits()-96)
-	}
-	return p.Masked(), nil
-}
 
 // ContainsPrefix reports whether every address of p is in the set.
 func (s *AddrSet) ContainsPrefix(p netip.Prefix) bool { return s.set.ContainsPrefix(p) }

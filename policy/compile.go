@@ -213,28 +213,40 @@ func (c *compiler) workload(m *member, policies []*compiledPolicy, used []bool) 
 	return w
 }
 
-// warnBlunt warns of Deny rules that ask for HTTP at listeners that do not carry it: they
-// deny on the rest of what they ask for, which may be everything.
+// warnBlunt warns of Deny rules that ask for HTTP where other traffic passes too: they
+// deny that on the rest of what they ask for, which may be everything.
 func (c *compiler) warnBlunt(w *Workload, policies []*compiledPolicy, m *member) {
 	for _, l := range w.Listeners {
-		if l.Traffic != TCP && l.Traffic != TLS {
+		if l.Traffic == HTTP {
 			continue
 		}
 		for _, p := range policies {
 			if !p.selects(m) {
 				continue
 			}
-			for _, r := range p.ingress {
-				if r.Action == Deny && slices.ContainsFunc(r.Terms, func(t *Term) bool {
-					return t.HTTP != nil && t.Sources == nil && (len(t.Ports) == 0 || containsPort(t.Ports, l.Address.Port()))
-				}) {
+			for _, r := range p.rules(l.Direction) {
+				if r.Action == Deny && slices.ContainsFunc(r.Terms, func(t *Term) bool { return t.blunt(l) }) {
 					c.warn("PAV0709", p.object, r.Field,
-						fmt.Sprintf("denies every connection at listener %s of workload %s, which carries no HTTP", l.Name, w.Key()),
-						"give the rule the ports that carry HTTP")
+						fmt.Sprintf("denies everything at listener %s of workload %s that is not HTTP (%s)", l.Name, w.Key(), notHTTP[l.Traffic]),
+						"say for which ports, peers or hosts the rule is")
 				}
 			}
 		}
 	}
+}
+
+var notHTTP = map[Traffic]string{TCP: "every connection", TLS: "every connection", Proxy: "every CONNECT"}
+
+// blunt reports whether the term asks for HTTP and for nothing that tells other traffic
+// at the listener apart.
+func (t *Term) blunt(l *Listener) bool {
+	if t.HTTP == nil || t.Sources != nil || t.Destinations != nil || len(t.Domains) > 0 || len(t.ServerNames) > 0 && l.Traffic == TLS {
+		return false
+	}
+	if l.Traffic == Proxy {
+		return len(t.Ports) == 0 && len(t.HTTP.Hosts) == 0
+	}
+	return len(t.Ports) == 0 || containsPort(t.Ports, l.Address.Port())
 }
 
 const loopback = "127.0.0.1"

@@ -122,7 +122,9 @@ func (f *Facts) Header(name string) (string, bool) {
 func (l *Listener) Facts(req *Request) (*Facts, ReasonKind) {
 	f := &Facts{
 		Source: req.Source.Unmap(), Destination: req.Destination.Unmap(), Port: req.Port,
-		ServerName: strings.ToLower(req.ServerName),
+	}
+	if l.Traffic == TLS {
+		f.ServerName = strings.ToLower(req.ServerName)
 	}
 	if l.Direction == Ingress {
 		f.Port = l.Address.Port()
@@ -141,16 +143,17 @@ func (l *Listener) Facts(req *Request) (*Facts, ReasonKind) {
 		}
 	}
 	host, port, ok := CanonicalHost(h.Authority)
-	if !ok || tunnel && l.Traffic == Proxy && port == 0 {
+	if l.Traffic == Proxy {
+		if port == NoPort && !tunnel {
+			port = 80
+		}
+		ok = ok && port > 0
+		f.Port = uint16(max(port, 0)) //nolint:gosec // at most 65535
+	}
+	if !ok {
 		return f, MalformedHost
 	}
 	f.Host = host
-	if l.Traffic == Proxy {
-		f.Port = port
-		if port == 0 {
-			f.Port = 80
-		}
-	}
 	switch {
 	case tunnel && l.Traffic != Proxy:
 		return f, ConnectRefused
@@ -248,6 +251,9 @@ func (r *Rule) match(f *Facts) (bool, string) {
 func (t *Term) miss(f *Facts) string {
 	switch {
 	case t.Sources != nil && !t.Sources.Contains(f.Source):
+		if !f.Source.IsValid() {
+			return "the source address is not known"
+		}
 		return fmt.Sprintf("source %s is not in its addresses", f.Source)
 	case t.Destinations != nil && (!f.Destination.IsValid() || !t.Destinations.Contains(f.Destination)):
 		if !f.Destination.IsValid() {

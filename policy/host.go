@@ -1,12 +1,11 @@
 package policy
 
 import (
-	"net/netip"
 	"regexp"
 	"strconv"
 	"strings"
 
-	"golang.org/x/net/idna"
+	"pavise.dev/pavise/api"
 )
 
 // Domain is a canonical host or, with Wildcard, any name below it.
@@ -15,26 +14,12 @@ type Domain struct {
 	Wildcard bool
 }
 
-// ParseDomain reads an exact name, a name with a first label *, or an IP literal
-// and makes it canonical.
+// ParseDomain reads an exact name, a name with a first label *, or an address, and makes
+// it canonical.
 func ParseDomain(s string) (Domain, error) {
-	wild := strings.HasPrefix(s, "*.")
-	name := strings.ToLower(strings.TrimSuffix(strings.TrimPrefix(s, "*."), "."))
-	if a, err := netip.ParseAddr(strings.Trim(name, "[]")); err == nil {
-		if a.Unmap().Is4() {
-			return Domain{Name: a.Unmap().String()}, nil
-		}
-		return Domain{Name: "[" + a.String() + "]"}, nil
-	}
-	ascii, err := idna.Lookup.ToASCII(name)
-	if err != nil {
-		// Names with underscores are in use although IDNA refuses them.
-		if !HostForm.MatchString(name) {
-			return Domain{}, err
-		}
-		ascii = name
-	}
-	return Domain{Name: ascii, Wildcard: wild}, nil
+	host, err := api.CanonicalHost(s)
+	name, wild := strings.CutPrefix(host, "*.")
+	return Domain{Name: name, Wildcard: wild}, err
 }
 
 // String is the domain as it is written in a policy.
@@ -73,30 +58,41 @@ const HostPattern = `(?:(?:[a-z0-9_-]+\.)*(?:[a-z_]|[1-9][0-9]*[a-z_-]|0[0-9]+[a
 	`|` + AddressPattern + `)`
 
 // AddressPattern is the part of HostPattern that is an address.
-const AddressPattern = octet + `\.` + octet + `\.` + octet + `\.` + octet + `|\[[0-9a-f:.]+\]`
+const AddressPattern = octet + `\.` + octet + `\.` + octet + `\.` + octet + `|\[[0-9a-f:]+\]`
+
+// MappedPattern finds IPv4 addresses that are written as IPv6 ones (::ffff:7f00:1 and
+// its longer spellings): they would compare unequal to the address that they reach, and
+// are refused.
+const MappedPattern = `\[[0:]*:ffff:.*`
 
 const octet = `(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])`
 
 // HostForm matches a whole string that fits HostPattern.
 var HostForm = regexp.MustCompile(`^(?:` + HostPattern + `)$`)
 
-var addressForm = regexp.MustCompile(`^(?:` + AddressPattern + `)$`)
+var (
+	addressForm = regexp.MustCompile(`^(?:` + AddressPattern + `)$`)
+	mappedForm  = regexp.MustCompile(`^(?:` + MappedPattern + `)$`)
+)
 
 // IsAddress reports whether a canonical host is an address and no name.
 func IsAddress(host string) bool { return addressForm.MatchString(host) }
 
+// NoPort is the port of an authority without one.
+const NoPort = -1
+
 // CanonicalHost lower-cases the host of an authority, drops one trailing dot and
-// splits off the port, which is 0 where there is none. It reports false for what
+// splits off the port, which is NoPort where there is none. It reports false for what
 // has no usual form.
-func CanonicalHost(authority string) (host string, port uint16, ok bool) {
-	host = strings.ToLower(authority)
+func CanonicalHost(authority string) (host string, port int, ok bool) {
+	host, port = strings.ToLower(authority), NoPort
 	if i := strings.LastIndexByte(host, ':'); i >= 0 && !strings.HasSuffix(host, "]") {
 		p, err := strconv.ParseUint(host[i+1:], 10, 16) // digits only: no sign, no space
-		if err != nil || p == 0 {
-			return host, 0, false
+		if err != nil {
+			return host, NoPort, false
 		}
-		host, port = host[:i], uint16(p)
+		host, port = host[:i], int(p)
 	}
 	host = strings.TrimSuffix(host, ".")
-	return host, port, HostForm.MatchString(host)
+	return host, port, HostForm.MatchString(host) && !mappedForm.MatchString(host)
 }

@@ -12,21 +12,25 @@ import (
 func TestCanonicalHost(t *testing.T) {
 	for _, c := range []struct {
 		in, host string
-		port     uint16
+		port     int
 		ok       bool
 	}{
 		{"Secret.COM:8080", "secret.com", 8080, true},
-		{"secret.com.", "secret.com", 0, true},
+		{"secret.com.", "secret.com", NoPort, true},
 		{"secret.com.:80", "secret.com", 80, true},
-		{"under_score.test", "under_score.test", 0, true},
+		{"under_score.test", "under_score.test", NoPort, true},
 		{"127.0.0.1:80", "127.0.0.1", 80, true},
 		{"[::1]:443", "[::1]", 443, true},
-		{"[::1]", "[::1]", 0, true},
-		{"1.example", "1.example", 0, true},
-		{"0x.example", "0x.example", 0, true},
-		{"3com", "3com", 0, true},
+		{"[::1]", "[::1]", NoPort, true},
+		{"1.example", "1.example", NoPort, true},
+		{"0x.example", "0x.example", NoPort, true},
+		{"3com", "3com", NoPort, true},
 		{"secret.com:", "", 0, false},
-		{"secret.com:0", "", 0, false},
+		{"secret.com:0", "secret.com", 0, true},
+		{"[::ffff:127.0.0.1]", "", 0, false},
+		{"[::ffff:7f00:1]:80", "", 0, false},
+		{"[0:0:0:0:0:ffff:7f00:1]", "", 0, false},
+		{"[::1:ffff:0:1]", "[::1:ffff:0:1]", NoPort, true},
 		{"secret.com:99999", "", 0, false},
 		{"user@secret.com", "", 0, false},
 		{"a.com,secret.com", "", 0, false},

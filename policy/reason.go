@@ -23,6 +23,8 @@ const (
 	MalformedRequest ReasonKind = "malformed-request"
 	// ConnectRefused: CONNECT at a listener that is no proxy.
 	ConnectRefused ReasonKind = "connect-refused"
+	// NotResolved: the rules let the request look for an address, and there was none.
+	NotResolved ReasonKind = "not-resolved"
 	// PolicyUpdating: the request met Envoy between two versions of the rules.
 	PolicyUpdating ReasonKind = "policy-updating"
 )
@@ -93,6 +95,8 @@ func (r Reason) Explain() string {
 		return "the request is malformed and refused before any policy is asked"
 	case ConnectRefused:
 		return "CONNECT is only for an explicit proxy"
+	case NotResolved:
+		return "the rules did not deny it before an address was known, and the name has none"
 	case PolicyUpdating:
 		return "the rules were being replaced at that moment; try again"
 	}

@@ -250,7 +250,7 @@ func valueTest(place Place, v api.ValueMatch, wide bool) ValueTest {
 func parseCIDRs(in []string) []netip.Prefix {
 	out := make([]netip.Prefix, 0, len(in))
 	for _, s := range in {
-		if p, err := parseCIDR(s); err == nil {
+		if p, err := api.ParseCIDR(s); err == nil {
 			out = append(out, p)
 		}
 	}

@@ -33,7 +33,11 @@ func accessLog(name string, m proto.Message) []*accesslogv3.AccessLog {
 }
 
 func httpAccessLog(listener string) (string, proto.Message) {
-	return "envoy.access_loggers.http_grpc", &grpclogv3.HttpGrpcAccessLogConfig{CommonConfig: commonLog(listener)}
+	return "envoy.access_loggers.http_grpc", &grpclogv3.HttpGrpcAccessLogConfig{
+		CommonConfig: commonLog(listener),
+		// The entry itself has an enumeration, without most methods there are.
+		AdditionalRequestHeadersToLog: []string{":method"},
+	}
 }
 
 func tcpAccessLog(listener string) (string, proto.Message) {

@@ -19,6 +19,10 @@ import (
 // controlCluster is the control plane as Envoy knows it.
 const controlCluster = "pavise.control"
 
+// Environment is what an Envoy's environment has to hold: its resolver must not read a
+// hosts file by itself, but leave it to the one that answers with one address.
+var Environment = []string{"CARES_HOSTS=/dev/null"}
+
 // MaxConnections bounds the downstream connections of one Envoy.
 const MaxConnections = 50_000
 

@@ -68,8 +68,7 @@ func luaFilter(script string) *luav3.Lua {
 	return &luav3.Lua{DefaultSourceCode: &corev3.DataSource{Specifier: &corev3.DataSource_InlineString{InlineString: script}}}
 }
 
-// reasonScript takes the reason out of what Envoy says of its reply, and keeps a
-// workload from giving reasons of its own.
+// reasonScript takes the reason out of what Envoy says of its reply.
 const reasonScript = `
 function envoy_on_response(handle)
   local headers = handle:headers()
@@ -80,12 +79,13 @@ function envoy_on_response(handle)
 end
 `
 
-// reasonFilter runs on responses with status 403 only.
+// reasonFilter runs on denials only; one of a gRPC call has status 200.
 func reasonFilter() *hcmv3.HttpFilter {
-	status := &matcherv3.Matcher_MatcherList_Predicate{MatchType: &matcherv3.Matcher_MatcherList_Predicate_NotMatcher{
-		NotMatcher: predicate(&typev3.HttpResponseHeaderMatchInput{HeaderName: ":status"}, exactMatch("403")),
-	}}
-	return httpFilter("pavise.reason", luaUnless(reasonScript, status))
+	denied := predicate(&typev3.HttpResponseHeaderMatchInput{HeaderName: ReasonHeader},
+		&matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Prefix{Prefix: deniedBy}})
+	return httpFilter("pavise.reason", luaUnless(reasonScript, &matcherv3.Matcher_MatcherList_Predicate{
+		MatchType: &matcherv3.Matcher_MatcherList_Predicate_NotMatcher{NotMatcher: denied},
+	}))
 }
 
 // inboundCanonical runs the script only where a host has capitals or a path has escapes.
@@ -128,10 +128,6 @@ func predicate(input proto.Message, m *matcherv3.StringMatcher) *matcherv3.Match
 			Matcher: &matcherv3.Matcher_MatcherList_Predicate_SinglePredicate_ValueMatch{ValueMatch: m},
 		},
 	}}
-}
-
-func exactMatch(s string) *matcherv3.StringMatcher {
-	return &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Exact{Exact: s}}
 }
 
 func regexMatch(expr string) *matcherv3.StringMatcher {

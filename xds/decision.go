@@ -39,14 +39,22 @@ type Decision struct {
 // pathFailed is Envoy's detail for a path that it could not normalise.
 const pathFailed = "path_normalization_failed"
 
+// notResolved is Envoy's detail for a name that has no address.
+const notResolved = "dns_resolution_failure"
+
 func httpDecision(listener string, e *accesslogv3.HTTPAccessLogEntry) Decision {
 	d := common(listener, httpRBAC, e.GetCommonProperties())
-	d.Method = e.GetRequest().GetRequestMethod().String()
+	d.Method = e.GetRequest().GetRequestHeaders()[":method"]
 	d.Host = e.GetRequest().GetAuthority()
 	d.Path, _, _ = strings.Cut(e.GetRequest().GetPath(), "?")
 	d.RequestID = e.GetRequest().GetRequestId()
 	d.Status = e.GetResponse().GetResponseCode().GetValue()
 	d.Detail = e.GetResponse().GetResponseCodeDetails()
+	if strings.HasPrefix(d.Detail, notResolved) {
+		// The preliminary program let it on, and there it ended.
+		d.Verdict, d.Reason = policy.Denied, string(policy.NotResolved)
+		d.AuditVerdict, d.AuditReason = "", ""
+	}
 	if d.Verdict != "" {
 		return d
 	}

@@ -132,8 +132,10 @@ func websocket() []*hcmv3.HttpConnectionManager_UpgradeConfig {
 
 func routes(name string, rs ...*routev3.Route) *hcmv3.HttpConnectionManager_RouteConfig {
 	return &hcmv3.HttpConnectionManager_RouteConfig{RouteConfig: &routev3.RouteConfiguration{
-		Name:         name,
-		VirtualHosts: []*routev3.VirtualHost{{Name: "all", Domains: []string{"*"}, Routes: rs}},
+		Name: name,
+		// Of a workload's response; replies of Envoy's own get theirs afterwards.
+		ResponseHeadersToRemove: []string{ReasonHeader},
+		VirtualHosts:            []*routev3.VirtualHost{{Name: "all", Domains: []string{"*"}, Routes: rs}},
 	}}
 }
 

@@ -52,9 +52,6 @@ func (r *Resources) inboundHTTP(name string, l *policy.Listener) error {
 	m.RouteSpecifier = routes(name, &routev3.Route{
 		Match:  &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Prefix{Prefix: "/"}},
 		Action: routeTo(name, nil),
-	}, &routev3.Route{ // OPTIONS *
-		Match:  &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Path{Path: "*"}},
-		Action: routeTo(name, nil),
 	})
 	r.Listeners[name] = listener(name, l.Address, networkFilter("envoy.filters.network.http_connection_manager", m))
 	return nil
@@ -76,7 +73,7 @@ const (
 // client that is denied (docs/decisions/0005-tcp-by-filter-chain.md). The chains stay
 // the same when the tree changes, so that no connection is drained.
 func (r *Resources) inboundTCP(name string, l *policy.Listener) error {
-	tree, stats, err := matcher.Network(l.Program, policy.Enforced, l.Address.Port())
+	tree, stats, err := matcher.Network(l.Program, policy.Enforced, l.Address.Port(), l.Traffic == policy.TLS)
 	if err != nil {
 		return err
 	}

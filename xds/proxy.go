@@ -1,6 +1,7 @@
 package xds
 
 import (
+	"net/netip"
 	"time"
 
 	matcherv3 "github.com/cncf/xds/go/xds/type/matcher/v3"
@@ -11,7 +12,7 @@ import (
 	dfpcommonv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/common/dynamic_forward_proxy/v3"
 	dfpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/dynamic_forward_proxy/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
-	getaddrinfov3 "github.com/envoyproxy/go-control-plane/envoy/extensions/network/dns_resolver/getaddrinfo/v3"
+	caresv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/network/dns_resolver/cares/v3"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
@@ -41,7 +42,7 @@ func (r *Resources) proxy(name string, l *policy.Listener) error {
 		return err
 	}
 	r.extension(name+"/destination", destinationFilter(classes))
-	r.Clusters[forwardCluster] = dynamicCluster()
+	r.Clusters[forwardCluster] = dynamicCluster(r.resolver)
 
 	m := hardenedHCM(name, l)
 	m.UpgradeConfigs = append(websocket(), &hcmv3.HttpConnectionManager_UpgradeConfig{UpgradeType: "CONNECT"})
@@ -54,7 +55,7 @@ func (r *Resources) proxy(name string, l *policy.Listener) error {
 			matcher.PortKey, "%DYNAMIC_METADATA(pavise:port)%")...),
 		discovered(name+"/preliminary", httpRBACType),
 		httpFilter("envoy.filters.http.dynamic_forward_proxy", &dfpv3.FilterConfig{
-			ImplementationSpecifier: &dfpv3.FilterConfig_DnsCacheConfig{DnsCacheConfig: dnsCache()},
+			ImplementationSpecifier: &dfpv3.FilterConfig_DnsCacheConfig{DnsCacheConfig: dnsCache(r.resolver)},
 			SaveUpstreamAddress:     true,
 		}),
 		discovered(name+"/destination", httpRBACType),
@@ -75,7 +76,7 @@ func (r *Resources) proxy(name string, l *policy.Listener) error {
 	return nil
 }
 
-func dynamicCluster() *clusterv3.Cluster {
+func dynamicCluster(resolver netip.AddrPort) *clusterv3.Cluster {
 	return &clusterv3.Cluster{
 		Name:           forwardCluster,
 		ConnectTimeout: durationpb.New(5 * time.Second),
@@ -83,22 +84,29 @@ func dynamicCluster() *clusterv3.Cluster {
 		ClusterDiscoveryType: &clusterv3.Cluster_ClusterType{ClusterType: &clusterv3.Cluster_CustomClusterType{
 			Name: "envoy.clusters.dynamic_forward_proxy",
 			TypedConfig: mustAny(&dfpclusterv3.ClusterConfig{
-				ClusterImplementationSpecifier: &dfpclusterv3.ClusterConfig_DnsCacheConfig{DnsCacheConfig: dnsCache()},
+				ClusterImplementationSpecifier: &dfpclusterv3.ClusterConfig_DnsCacheConfig{DnsCacheConfig: dnsCache(resolver)},
 			}),
 		}},
 	}
 }
 
-// dnsCache resolves as the workload itself would: hosts file, search list and all.
-func dnsCache() *dfpcommonv3.DnsCacheConfig {
+// dnsCache asks one resolver for the names; it takes them as they are, since the
+// resolver applies the search list.
+func dnsCache(resolver netip.AddrPort) *dfpcommonv3.DnsCacheConfig {
+	address := socketAddress(resolver)
+	address.GetSocketAddress().Protocol = corev3.SocketAddress_UDP
 	return &dfpcommonv3.DnsCacheConfig{
 		Name:                   "pavise",
 		DnsLookupFamily:        clusterv3.Cluster_V4_PREFERRED,
 		MaxHosts:               wrapperspb.UInt32(4096),
-		DnsQueryTimeout:        durationpb.New(5 * time.Second),
+		DnsQueryTimeout:        durationpb.New(6 * time.Second),
 		DnsCacheCircuitBreaker: &dfpcommonv3.DnsCacheCircuitBreakers{MaxPendingRequests: wrapperspb.UInt32(1024)},
 		TypedDnsResolverConfig: &corev3.TypedExtensionConfig{
-			Name: "envoy.network.dns_resolver.getaddrinfo", TypedConfig: mustAny(&getaddrinfov3.GetAddrInfoDnsResolverConfig{}),
+			Name: "envoy.network.dns_resolver.cares",
+			TypedConfig: mustAny(&caresv3.CaresDnsResolverConfig{
+				Resolvers:          []*corev3.Address{address},
+				DnsResolverOptions: &corev3.DnsResolverOptions{NoDefaultSearchDomain: true},
+			}),
 		},
 	}
 }

@@ -2,6 +2,7 @@ package xds
 
 import (
 	"fmt"
+	"net/netip"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -23,20 +24,27 @@ type Resources struct {
 	// Digest of the model they were made from.
 	Digest string
 
+	resolver netip.AddrPort
 	// deciders are the policy listeners by name, to give reasons for what Envoy only
 	// reports a verdict on.
 	deciders map[string]*policy.Listener
 }
 
+// DefaultResolver is where an Envoy asks for names unless told otherwise.
+var DefaultResolver = netip.MustParseAddrPort("127.0.0.1:15053")
+
 // Translate makes the resources for the workloads of a model. It fails where rules
 // cannot be expressed within Envoy's bounds, and names them; nothing is left out.
-func Translate(m *policy.Model, workloads []*policy.Workload) (*Resources, error) {
+// resolver is the DNS server that explicit proxies ask; it has to answer with one
+// address for a name, see package proxy/dns.
+func Translate(m *policy.Model, workloads []*policy.Workload, resolver netip.AddrPort) (*Resources, error) {
 	r := &Resources{
 		Listeners:  map[string]*listenerv3.Listener{},
 		Clusters:   map[string]*clusterv3.Cluster{},
 		Extensions: map[string]*corev3.TypedExtensionConfig{},
 		Stats:      map[string]matcher.Stats{},
 		Digest:     m.Digest,
+		resolver:   resolver,
 		deciders:   map[string]*policy.Listener{},
 	}
 	for _, w := range workloads {

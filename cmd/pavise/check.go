@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"pavise.dev/pavise/api"
+	"pavise.dev/pavise/xds"
 )
 
 func checkCommand() *cobra.Command {
@@ -33,7 +34,7 @@ count as problems.`,
 				return fmt.Errorf("--fail-on %q: it is error or warning", failOn)
 			}
 			var l api.Loader
-			c := compileFolder(&l, args[0])
+			c := compileFolder(&l, args[0], xds.DefaultResolver)
 			if err := printProblems(cmd.OutOrStdout(), output, c); err != nil {
 				return failed(err)
 			}

@@ -46,7 +46,7 @@ Exit codes: 0 every verdict was the expected one, 1 one was not, 3 it could not 
 	f.StringVar(&dir, "dir", "examples/quickstart", "folder with config and requests.yaml")
 	f.BoolVar(&once, "once", false, "end after the table; exit code 0 only if every verdict was the expected one")
 	f.BoolVar(&verbose, "verbose", false, "log what happens")
-	o.concurrency = 1
+	o.concurrency, o.envoyLog = 1, "error"
 	return cmd
 }
 

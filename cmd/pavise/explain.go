@@ -13,6 +13,7 @@ import (
 	"pavise.dev/pavise/admin"
 	"pavise.dev/pavise/api"
 	"pavise.dev/pavise/policy"
+	"pavise.dev/pavise/xds"
 )
 
 func explainCommand() *cobra.Command {
@@ -32,10 +33,10 @@ addresses do not match.
 
 Exit codes: 0 answered, 1 the folder has errors, 2 usage or a question that cannot be
 answered, 3 no process answers; with --exit-code 4 if the request would be denied.`,
-		Example: `  pavise explain --config examples/quickstart/config GET http://shop.example/admin
+		Example: `  pavise explain --config examples/quickstart/config --workload shop/web GET http://shop.example:18080/admin
   pavise explain --workload shop/web --source 127.0.0.2 -H 'x-role: admin' POST http://shop.example/orders
-  pavise explain --egress --destination 169.254.169.254 http://metadata.example/
-  pavise explain --listener database --source shop/web -o json`,
+  pavise explain --workload shop/web --egress --destination 169.254.169.254 http://metadata.example/
+  pavise explain --workload shop/database --listener tcp --source shop/web -o json`,
 		Args: cobra.MaximumNArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			switch len(args) {
@@ -77,10 +78,10 @@ answered, 3 no process answers; with --exit-code 4 if the request would be denie
 func answer(cmd *cobra.Command, q admin.Query, config, runDir string) (*admin.Explanation, error) {
 	if config == "" {
 		e, err := admin.NewClient(adminSocket(runDir)).Explain(cmd.Context(), q)
-		return e, failed(err)
+		return e, asked(err)
 	}
 	var l api.Loader
-	c := compileFolder(&l, config)
+	c := compileFolder(&l, config, xds.DefaultResolver)
 	if !c.usable() {
 		for _, p := range c.problems {
 			fmt.Fprintln(cmd.ErrOrStderr(), p)
@@ -88,11 +89,16 @@ func answer(cmd *cobra.Command, q admin.Query, config, runDir string) (*admin.Ex
 		return nil, &exitError{exitProblem, fmt.Errorf("%s has errors", config)}
 	}
 	e, err := admin.Explain(c.model, c.set, q)
-	var qe *admin.QueryError
-	if errors.As(err, &qe) {
-		return nil, &exitError{exitUsage, err}
+	return e, asked(err)
+}
+
+// asked tells a question that cannot be answered from a process that does not answer.
+func asked(err error) error {
+	var q *admin.QueryError
+	if errors.As(err, &q) {
+		return &exitError{exitUsage, err}
 	}
-	return e, failed(err)
+	return failed(err)
 }
 
 // shortTrace is how many rules are listed unless all are asked for: the last ones, as

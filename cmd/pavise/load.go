@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"net/netip"
 
 	"pavise.dev/pavise/api"
 	"pavise.dev/pavise/policy"
@@ -20,7 +21,8 @@ type compiled struct {
 func (c *compiled) usable() bool { return !api.HasErrors(c.problems) }
 
 // compileFolder reads, compiles and translates a folder, as far as its problems let it.
-func compileFolder(l *api.Loader, dir string) *compiled {
+// resolver is what Envoy shall ask for names.
+func compileFolder(l *api.Loader, dir string, resolver netip.AddrPort) *compiled {
 	c := &compiled{}
 	c.set, c.problems = l.Load(dir)
 	readable := c.usable()
@@ -36,7 +38,7 @@ func compileFolder(l *api.Loader, dir string) *compiled {
 		return c
 	}
 	c.model = model
-	resources, err := xds.Translate(model, model.Workloads)
+	resources, err := xds.Translate(model, model.Workloads, resolver)
 	if err != nil {
 		c.problems = append(c.problems, api.Problem{
 			Code: "PAV0801", Severity: api.Error, File: dir,

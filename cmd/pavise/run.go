@@ -59,7 +59,7 @@ socket cannot be had.`,
 
 func standaloneFlags(cmd *cobra.Command, o *standaloneOptions) {
 	f := cmd.Flags()
-	f.StringVar(&o.envoy, "envoy", "", "Envoy to use; default $PAVISE_ENVOY, else the one that `make envoy` brought")
+	f.StringVar(&o.envoy, "envoy", "", "path of the Envoy to use; default $PAVISE_ENVOY, else the one that 'make envoy' brought")
 	f.StringVar(&o.runDir, "run-dir", defaultRunDir(), "directory for sockets")
 	f.IntVar(&o.concurrency, "concurrency", 0, "worker threads of Envoy; 0 is one for each hardware thread")
 }

@@ -4,7 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"os"
+	"net/netip"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -17,6 +17,7 @@ import (
 	"pavise.dev/pavise/internal/envoy"
 	"pavise.dev/pavise/internal/watch"
 	"pavise.dev/pavise/policy"
+	"pavise.dev/pavise/proxy/dns"
 	"pavise.dev/pavise/xds"
 )
 
@@ -26,6 +27,7 @@ const node = "standalone"
 type standaloneOptions struct {
 	config, envoy, runDir string
 	concurrency           int
+	envoyLog              string // warning when empty
 	log                   *slog.Logger
 	decided               func(xds.Decision)
 }
@@ -33,11 +35,14 @@ type standaloneOptions struct {
 // standalone is a control plane and its Envoy in one process.
 type standalone struct {
 	standaloneOptions
-	loader  api.Loader
-	server  *xds.Server
-	envoyUp *envoy.Supervisor
-	recent  ring
-	denied  atomic.Int64
+	loader api.Loader
+	names  *dns.Server
+	// resolver is where names listens.
+	resolver netip.AddrPort
+	server   *xds.Server
+	envoyUp  *envoy.Supervisor
+	recent   ring
+	denied   atomic.Int64
 
 	mu       sync.Mutex
 	current  *compiled // in use
@@ -56,10 +61,13 @@ func newStandalone(ctx context.Context, o standaloneOptions) (*standalone, error
 	if err != nil {
 		return nil, failed(err)
 	}
-	if err := os.MkdirAll(o.runDir, 0o700); err != nil {
-		return nil, failed(fmt.Errorf("run directory: %w", err))
+	if err := privateDir(o.runDir); err != nil {
+		return nil, failed(err)
 	}
-	s := &standalone{standaloneOptions: o}
+	s := &standalone{standaloneOptions: o, names: &dns.Server{Logger: o.log.With("from", "dns")}}
+	if s.resolver, err = s.names.Listen(ctx); err != nil {
+		return nil, failed(err)
+	}
 	if !s.reload(ctx) {
 		return nil, &exitError{exitProblem, fmt.Errorf("%s has errors and nothing is in force; `pavise check %s` lists them", o.config, o.config)}
 	}
@@ -71,7 +79,7 @@ func newStandalone(ctx context.Context, o standaloneOptions) (*standalone, error
 	s.server = xds.NewServer(xds.ServerConfig{Socket: control, Decisions: s.decision, Logger: o.log})
 	s.envoyUp, err = envoy.NewSupervisor(envoy.Config{
 		Path: path, Bootstrap: bootstrap, RunDir: o.runDir, AdminSocket: adm,
-		Concurrency: o.concurrency, Logger: o.log.With("from", "envoy"),
+		Concurrency: o.concurrency, Env: xds.Environment, LogLevel: o.envoyLog, Logger: o.log.With("from", "envoy"),
 	})
 	if err != nil {
 		return nil, failed(err)
@@ -91,6 +99,7 @@ func (s *standalone) run(ctx context.Context) error {
 	g, gctx := errgroup.WithContext(ctx)
 	h, hctx := errgroup.WithContext(after)
 	h.Go(func() error { return s.server.Run(hctx) })
+	h.Go(func() error { return s.names.Run(hctx) })
 	h.Go(func() error { return admin.Serve(hctx, adminSocket(s.runDir), s) })
 	g.Go(func() error { return s.envoyUp.Run(gctx) })
 	g.Go(func() error { return watch.Folder(gctx, s.config, s.log, func() { s.reloadAndSet(gctx) }) })
@@ -132,7 +141,7 @@ func short(digest string) string { return digest[:min(len(digest), 12)] }
 
 // reload reads the folder. With errors it keeps what is in use and returns false.
 func (s *standalone) reload(context.Context) bool {
-	c := compileFolder(&s.loader, s.config)
+	c := compileFolder(&s.loader, s.config, s.resolver)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	same := s.current != nil && c.model != nil && c.model.Digest == s.current.model.Digest && !s.broken
@@ -152,7 +161,10 @@ func (s *standalone) reload(context.Context) bool {
 		}
 		return false
 	}
-	s.current, s.loadedAt = c, time.Now()
+	if !same {
+		s.loadedAt = time.Now()
+	}
+	s.current = c
 	return true
 }
 

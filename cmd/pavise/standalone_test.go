@@ -222,9 +222,31 @@ func TestBrokenAtStart(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "p.yaml"), []byte("kind: ["), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	_, err := newStandalone(t.Context(), standaloneOptions{config: dir, runDir: t.TempDir(), log: slog.New(slog.DiscardHandler)})
+	_, err := newStandalone(t.Context(), standaloneOptions{config: dir, runDir: filepath.Join(t.TempDir(), "run"), log: slog.New(slog.DiscardHandler)})
 	var e *exitError
 	if !errors.As(err, &e) || e.code != exitProblem {
 		t.Errorf("error %v", err)
+	}
+}
+
+// TestRunDirOfSomebodyElse: a directory that others can write to may hold a socket of
+// theirs.
+func TestRunDirOfSomebodyElse(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "run")
+	if err := privateDir(dir); err != nil {
+		t.Errorf("a new one: %v", err)
+	}
+	if err := os.Chmod(dir, 0o777); err != nil { //nolint:gosec // that is the point
+		t.Fatal(err)
+	}
+	if err := privateDir(dir); err == nil || !strings.Contains(err.Error(), "mode 0700") {
+		t.Errorf("one that all may write to: %v", err)
+	}
+	link := filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink(t.TempDir(), link); err != nil {
+		t.Fatal(err)
+	}
+	if err := privateDir(link); err == nil {
+		t.Error("a link is taken")
 	}
 }

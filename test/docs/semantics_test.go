@@ -145,7 +145,6 @@ func TestReasonsAreListed(t *testing.T) {
 	for _, m := range regexp.MustCompile(`ReasonKind = "([a-z-]+)"`).FindAllStringSubmatch(read(t, "policy/reason.go"), -1) {
 		want = append(want, m[1])
 	}
-	want = append(want, string(policy.Undecided))
 	var got []string
 	for _, r := range table(t, semantics, "test: reasons") {
 		name, _, _ := strings.Cut(code(t, r, 0), ":")
@@ -174,7 +173,7 @@ spec:
 // for settings of HTTP listeners that are not in it.
 func TestSettingsTable(t *testing.T) {
 	m := compile(t, everyListener)
-	r, err := xds.Translate(m, m.Workloads)
+	r, err := xds.Translate(m, m.Workloads, xds.DefaultResolver)
 	if err != nil {
 		t.Fatal(err)
 	}

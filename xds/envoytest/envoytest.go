@@ -5,7 +5,6 @@ package envoytest
 import (
 	"bufio"
 	"context"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -20,6 +19,7 @@ import (
 
 	"pavise.dev/pavise/internal/envoy"
 	"pavise.dev/pavise/policy"
+	"pavise.dev/pavise/proxy/dns"
 	"pavise.dev/pavise/xds"
 )
 
@@ -34,6 +34,8 @@ const Patience = 60 * time.Second
 type Shield struct {
 	Server *xds.Server
 	Admin  *envoy.Admin
+	// Resolver answers the names of Hosts.
+	Resolver netip.AddrPort
 	// Addr is a loopback address of this test alone, to put listeners on.
 	Addr netip.Addr
 
@@ -47,11 +49,18 @@ type Shield struct {
 type Option func(*options)
 
 type options struct {
-	hosts map[string]string
+	hosts map[string][]string
 }
 
-// Hosts makes names resolve, for this Envoy only.
-func Hosts(h map[string]string) Option { return func(o *options) { o.hosts = h } }
+// Hosts makes names resolve, for this Envoy only; others do not exist.
+func Hosts(h map[string]string) Option {
+	return func(o *options) {
+		o.hosts = map[string][]string{}
+		for name, addrs := range h {
+			o.hosts[name] = strings.Fields(addrs)
+		}
+	}
+}
 
 var addrs atomic.Uint32
 
@@ -77,10 +86,11 @@ func Start(t testing.TB, opts ...Option) *Shield {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(o.hosts) > 0 {
-		path = withHosts(t, dir, path, o.hosts)
-	}
 	s := &Shield{Addr: Loopback(), decisions: map[string]xds.Decision{}, arrived: make(chan struct{})}
+	names := &dns.Server{Lookup: lookup(o.hosts)}
+	if s.Resolver, err = names.Listen(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	logger := slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	control, admin := filepath.Join(dir, "xds.sock"), filepath.Join(dir, "admin.sock")
 	s.Server = xds.NewServer(xds.ServerConfig{Socket: control, Decisions: s.decided, Logger: logger})
@@ -91,14 +101,14 @@ func Start(t testing.TB, opts ...Option) *Shield {
 	}
 	sup, err := envoy.NewSupervisor(envoy.Config{
 		Path: path, Bootstrap: bootstrap, RunDir: dir, AdminSocket: admin,
-		Concurrency: 1, LogLevel: "error", DrainTime: -1, Logger: logger,
+		Concurrency: 1, LogLevel: "error", DrainTime: -1, Env: xds.Environment, Logger: logger,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
-	for _, run := range []func(context.Context) error{s.Server.Run, sup.Run} {
+	for _, run := range []func(context.Context) error{s.Server.Run, sup.Run, names.Run} {
 		wg.Go(func() {
 			if err := run(ctx); err != nil {
 				t.Error(err)
@@ -113,24 +123,19 @@ func Start(t testing.TB, opts ...Option) *Shield {
 	return s
 }
 
-// withHosts is a script that runs Envoy in a mount namespace with a hosts file of its
-// own. It needs root, as the tests do.
-func withHosts(t testing.TB, dir, path string, hosts map[string]string) string {
-	t.Helper()
-	var b strings.Builder
-	for name, addr := range hosts {
-		fmt.Fprintf(&b, "%s %s\n", addr, name)
-	}
-	file, script := filepath.Join(dir, "hosts"), filepath.Join(dir, "envoy.sh")
-	write(t, file, b.String(), 0o600)
-	write(t, script, fmt.Sprintf("#!/bin/sh\nexec unshare -m sh -c 'mount --bind %s /etc/hosts && exec %s \"$@\"' envoy \"$@\"\n", file, path), 0o700)
-	return script
-}
-
-func write(t testing.TB, name, text string, mode os.FileMode) {
-	t.Helper()
-	if err := os.WriteFile(name, []byte(text), mode); err != nil {
-		t.Fatal(err)
+// lookup answers from a table.
+func lookup(hosts map[string][]string) dns.Lookup {
+	return func(_ context.Context, network, host string) ([]netip.Addr, error) {
+		var out []netip.Addr
+		for _, s := range hosts[host] {
+			if a := netip.MustParseAddr(s); a.Is4() == (network == "ip4") {
+				out = append(out, a)
+			}
+		}
+		if hosts[host] == nil {
+			return nil, &net.DNSError{Err: "no such host", Name: host, IsNotFound: true}
+		}
+		return out, nil
 	}
 }
 
@@ -155,7 +160,7 @@ func (s *Shield) decided(d xds.Decision) {
 // Apply gives the Envoy a model and waits until it enforces it.
 func (s *Shield) Apply(t testing.TB, m *policy.Model) *xds.Resources {
 	t.Helper()
-	r, err := xds.Translate(m, m.Workloads)
+	r, err := xds.Translate(m, m.Workloads, s.Resolver)
 	if err != nil {
 		t.Fatal(err)
 	}

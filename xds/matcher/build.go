@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"iter"
 	"math"
+	"slices"
 	"strings"
 
 	matcherv3 "github.com/cncf/xds/go/xds/type/matcher/v3"
@@ -43,7 +44,7 @@ func HTTP(p *policy.Program, v policy.View, port uint16, paths policy.PathOption
 	b := &builder{in: httpInputs()}
 	entries := append(b.hostCheck(policy.HostPattern), b.connectCheck()...)
 	entries = append(entries, b.pathCheck(paths)...)
-	stages, err := b.stages(p, v, func(r *policy.Rule) []*policy.Term { return atPort(r.Terms, port) })
+	stages, err := b.stages(p, v, func(r *policy.Rule) []*policy.Term { return withoutTLS(atPort(r.Terms, port)) })
 	return b.root(append(entries, stages...)), b.stats, err
 }
 
@@ -79,13 +80,24 @@ func Preliminary(p *policy.Program, v policy.View, paths policy.PathOptions) (*m
 	return m, stats, nil
 }
 
-// Network translates a program for a TCP or TLS listener at the given port.
-func Network(p *policy.Program, v policy.View, port uint16) (*matcherv3.Matcher, Stats, error) {
+// Network translates a program for a listener at the given port that carries TLS or
+// any other protocol.
+func Network(p *policy.Program, v policy.View, port uint16, tls bool) (*matcherv3.Matcher, Stats, error) {
 	b := &builder{in: networkInputs()}
 	stages, err := b.stages(p, v, func(r *policy.Rule) []*policy.Term {
-		return atPort(withoutHTTP(r, false), port)
+		terms := atPort(withoutHTTP(r, false), port)
+		if !tls {
+			terms = withoutTLS(terms)
+		}
+		return terms
 	})
 	return b.root(stages), b.stats, err
+}
+
+// withoutTLS leaves out the terms that ask for a ClientHello, which this listener never
+// sees.
+func withoutTLS(terms []*policy.Term) []*policy.Term {
+	return slices.DeleteFunc(terms, func(t *policy.Term) bool { return len(t.ServerNames) > 0 })
 }
 
 // atPort keeps the terms that match a port and settles the question.
@@ -148,7 +160,10 @@ func (b *builder) deny(k policy.ReasonKind) *onMatch {
 }
 
 func (b *builder) hostCheck(pattern string) []*listEntry {
-	return []*listEntry{entry(not(single(b.in.host, re2(pattern))), b.deny(policy.MalformedHost))}
+	return []*listEntry{
+		entry(not(single(b.in.host, re2(pattern))), b.deny(policy.MalformedHost)),
+		entry(single(b.in.host, re2(policy.MappedPattern)), b.deny(policy.MalformedHost)),
+	}
 }
 
 func (b *builder) connectCheck() []*listEntry {

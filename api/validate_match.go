@@ -1,6 +1,9 @@
 package api
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // validateMatch checks what both directions can ask of a connection or request.
 func validateMatch(r *reporter, m *RuleMatch) {
@@ -162,6 +165,13 @@ func validateHeader(r *reporter, m *ValueMatch) {
 	}
 }
 
+// rewritten are the headers that are not what the client sent by the time a rule is
+// asked.
+var rewritten = []string{
+	"x-forwarded-for", "x-forwarded-proto", "x-request-id",
+	"connection", "keep-alive", "proxy-connection", "te", "transfer-encoding", "upgrade",
+}
+
 func checkHeaderName(name string) *fault {
 	lower := strings.ToLower(name)
 	switch lower {
@@ -175,6 +185,8 @@ func checkHeaderName(name string) *fault {
 	switch {
 	case strings.HasPrefix(name, ":"):
 		return faultf(CodeHeaderName, "", "%s is not a header a client sends", quote(name))
+	case strings.HasPrefix(lower, "x-envoy-"), slices.Contains(rewritten, lower):
+		return faultf(CodeHeaderName, "", "Envoy writes or removes %s itself, so a rule would not see what the client sent", quote(name))
 	case strings.Contains(name, "_"):
 		return faultf(CodeHeaderName, "write "+quote(strings.ReplaceAll(name, "_", "-"))+" if that is meant",
 			"requests with a _ in the name of a header are refused, so %s never matches", quote(name))

@@ -3,6 +3,7 @@ package policy
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 )
 
@@ -125,6 +126,9 @@ func (l *Listener) Facts(req *Request) (*Facts, ReasonKind) {
 	}
 	if l.Traffic == TLS {
 		f.ServerName = strings.ToLower(req.ServerName)
+		if f.ServerName != "" && !HostForm.MatchString(f.ServerName) {
+			return f, MalformedHost // evil.example. is evil.example to many servers
+		}
 	}
 	if l.Direction == Ingress {
 		f.Port = l.Address.Port()
@@ -182,20 +186,17 @@ func (l *Listener) Facts(req *Request) (*Facts, ReasonKind) {
 	return f, ""
 }
 
-// UntrustedHeaders are taken off every request before anything reads them: they speak
-// to Envoy itself, or would make a server see another method or path than the policy
-// did. Those that end with a hyphen are prefixes.
+// UntrustedHeaders are taken off every request before anything reads them: they would
+// make a server see another method or path than the policy did, or speak in Envoy's
+// name or ours. The other x-envoy-… that mean anything Envoy takes off by itself; rules
+// may name none of them (package api).
 var UntrustedHeaders = []string{
-	"x-envoy-", "x-pavise-reason", "x-http-method-override", "x-http-method", "x-method-override", "x-original-url", "x-rewrite-url",
+	"x-envoy-attempt-count", "x-envoy-is-timeout-retry", "x-pavise-reason",
+	"x-http-method-override", "x-http-method", "x-method-override", "x-original-url", "x-rewrite-url",
 }
 
 func untrusted(name string) bool {
-	for _, h := range UntrustedHeaders {
-		if name == h || strings.HasSuffix(h, "-") && strings.HasPrefix(name, h) {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(UntrustedHeaders, name)
 }
 
 // decide asks the stages in order.
@@ -273,7 +274,7 @@ func (t *Term) miss(f *Facts) string {
 }
 
 func (h *HTTPTerm) miss(f *Facts) string {
-	if len(h.Methods) > 0 && !contains(h.Methods, f.Method) {
+	if len(h.Methods) > 0 && !slices.Contains(h.Methods, f.Method) {
 		return fmt.Sprintf("method %s is not among its methods", f.Method)
 	}
 	if len(h.Paths) > 0 && !matchPaths(h.Paths, f.Path) {
@@ -293,15 +294,6 @@ func (h *HTTPTerm) miss(f *Facts) string {
 		}
 	}
 	return ""
-}
-
-func contains(list []string, s string) bool {
-	for _, x := range list {
-		if x == s {
-			return true
-		}
-	}
-	return false
 }
 
 func containsPort(rs []PortRange, p uint16) bool {

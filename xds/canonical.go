@@ -4,6 +4,7 @@ import (
 	xdscorev3 "github.com/cncf/xds/go/xds/core/v3"
 	matcherv3 "github.com/cncf/xds/go/xds/type/matcher/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	matchingv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/common/matching/v3"
 	skipv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/common/matcher/action/v3"
 	sfscommonv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/common/set_filter_state/v3"
@@ -12,6 +13,7 @@ import (
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
 
 	"pavise.dev/pavise/xds/matcher"
 )
@@ -88,18 +90,37 @@ func reasonFilter() *hcmv3.HttpFilter {
 	}))
 }
 
-// inboundCanonical runs the script only where a host has capitals or a path has escapes.
+// canonicalFilter is the name of the filter that canonicalRoutes switch on.
+const canonicalFilter = "pavise.canonical"
+
+// inboundCanonical is off: a filter that is made for every request to do nothing costs
+// more than to choose between routes.
 func inboundCanonical() *hcmv3.HttpFilter {
-	authority := predicate(requestHeader(":authority"), regexMatch("[^A-Z]*"))
-	unescaped := &matcherv3.Matcher_MatcherList_Predicate{MatchType: &matcherv3.Matcher_MatcherList_Predicate_NotMatcher{
-		NotMatcher: predicate(requestHeader(":path"), &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Contains{Contains: "%"}}),
-	}}
-	usual := &matcherv3.Matcher_MatcherList_Predicate{MatchType: &matcherv3.Matcher_MatcherList_Predicate_AndMatcher{
-		AndMatcher: &matcherv3.Matcher_MatcherList_Predicate_PredicateList{
-			Predicate: []*matcherv3.Matcher_MatcherList_Predicate{authority, unescaped},
-		},
-	}}
-	return httpFilter("pavise.canonical", luaUnless(inboundScript, usual))
+	f := httpFilter(canonicalFilter, luaFilter(inboundScript))
+	f.Disabled = true
+	return f
+}
+
+// canonicalRoutes are those of the requests for which the filter is on: that have
+// capitals in the host, or escapes.
+func canonicalRoutes(action *routev3.Route_Route) []*routev3.Route {
+	on := map[string]*anypb.Any{canonicalFilter: mustAny(&routev3.FilterConfig{Config: &anypb.Any{}})}
+	route := func(header string, m *typev3.StringMatcher) *routev3.Route {
+		return &routev3.Route{
+			Match: &routev3.RouteMatch{
+				PathSpecifier: &routev3.RouteMatch_Prefix{Prefix: "/"},
+				Headers:       []*routev3.HeaderMatcher{{Name: header, HeaderMatchSpecifier: &routev3.HeaderMatcher_StringMatch{StringMatch: m}}},
+			},
+			Action:               action,
+			TypedPerFilterConfig: on,
+		}
+	}
+	return []*routev3.Route{
+		route(":path", &typev3.StringMatcher{MatchPattern: &typev3.StringMatcher_Contains{Contains: "%"}}),
+		route(":authority", &typev3.StringMatcher{MatchPattern: &typev3.StringMatcher_SafeRegex{
+			SafeRegex: &typev3.RegexMatcher{Regex: ".*[A-Z].*"},
+		}}),
+	}
 }
 
 // luaUnless is a script that is skipped where the predicate holds.
@@ -117,10 +138,6 @@ func luaUnless(script string, skip *matcherv3.Matcher_MatcherList_Predicate) *ma
 	}
 }
 
-func requestHeader(name string) proto.Message {
-	return &typev3.HttpRequestHeaderMatchInput{HeaderName: name}
-}
-
 func predicate(input proto.Message, m *matcherv3.StringMatcher) *matcherv3.Matcher_MatcherList_Predicate {
 	return &matcherv3.Matcher_MatcherList_Predicate{MatchType: &matcherv3.Matcher_MatcherList_Predicate_SinglePredicate_{
 		SinglePredicate: &matcherv3.Matcher_MatcherList_Predicate_SinglePredicate{
@@ -128,12 +145,6 @@ func predicate(input proto.Message, m *matcherv3.StringMatcher) *matcherv3.Match
 			Matcher: &matcherv3.Matcher_MatcherList_Predicate_SinglePredicate_ValueMatch{ValueMatch: m},
 		},
 	}}
-}
-
-func regexMatch(expr string) *matcherv3.StringMatcher {
-	return &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_SafeRegex{SafeRegex: &matcherv3.RegexMatcher{
-		EngineType: &matcherv3.RegexMatcher_GoogleRe2{GoogleRe2: &matcherv3.RegexMatcher_GoogleRE2{}}, Regex: expr,
-	}}}
 }
 
 // filterState sets keys, given as pairs of key and format.

@@ -11,7 +11,6 @@ import (
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	earlyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/early_header_mutation/header_mutation/v3"
 	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
-	typematcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -83,17 +82,10 @@ func hardenedHCM(name string, l *policy.Listener) *hcmv3.HttpConnectionManager {
 }
 
 // untrustedHeaders takes off what [policy.UntrustedHeaders] lists.
-// A name is looked up; only a prefix has to be compared with every header.
 func untrustedHeaders() *earlyv3.HeaderMutation {
 	m := &earlyv3.HeaderMutation{}
 	for _, h := range policy.UntrustedHeaders {
-		mutation := &mutationv3.HeaderMutation{Action: &mutationv3.HeaderMutation_Remove{Remove: h}}
-		if strings.HasSuffix(h, "-") {
-			mutation.Action = &mutationv3.HeaderMutation_RemoveOnMatch_{RemoveOnMatch: &mutationv3.HeaderMutation_RemoveOnMatch{
-				KeyMatcher: &typematcherv3.StringMatcher{MatchPattern: &typematcherv3.StringMatcher_Prefix{Prefix: h}},
-			}}
-		}
-		m.Mutations = append(m.Mutations, mutation)
+		m.Mutations = append(m.Mutations, &mutationv3.HeaderMutation{Action: &mutationv3.HeaderMutation_Remove{Remove: h}})
 	}
 	return m
 }

@@ -49,10 +49,11 @@ func (r *Resources) inboundHTTP(name string, l *policy.Listener) error {
 		discovered(name+"/policy", httpRBACType),
 		router(),
 	)
-	m.RouteSpecifier = routes(name, &routev3.Route{
+	to := routeTo(name, nil)
+	m.RouteSpecifier = routes(name, append(canonicalRoutes(to), &routev3.Route{
 		Match:  &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Prefix{Prefix: "/"}},
-		Action: routeTo(name, nil),
-	})
+		Action: to,
+	})...)
 	r.Listeners[name] = listener(name, l.Address, networkFilter("envoy.filters.network.http_connection_manager", m))
 	return nil
 }

@@ -91,7 +91,16 @@ func Network(p *policy.Program, v policy.View, port uint16, tls bool) (*matcherv
 		}
 		return terms
 	})
+	if tls {
+		stages = append(b.serverNameCheck(), stages...)
+	}
 	return b.root(stages), b.stats, err
+}
+
+// serverNameCheck refuses an SNI that is there and no host in its usual form.
+func (b *builder) serverNameCheck() []*listEntry {
+	odd := allOf([]*predicate{single(b.in.serverName, re2(anyBytes)), not(single(b.in.serverName, re2(policy.HostPattern)))})
+	return []*listEntry{entry(odd, b.deny(policy.MalformedHost))}
 }
 
 // withoutTLS leaves out the terms that ask for a ClientHello, which this listener never

@@ -41,8 +41,10 @@ func (f *structFields) add(t reflect.Type, prefix []int) {
 			f.add(field.Type, index)
 		case name != "" && name != "-" && field.IsExported():
 			f.byName[name] = len(f.list)
-			f.list = append(f.list, fieldInfo{name: name, index: index,
-				optional: strings.Contains(options, "omitempty")})
+			f.list = append(f.list, fieldInfo{
+				name: name, index: index,
+				optional: strings.Contains(options, "omitempty"),
+			})
 		}
 	}
 }

@@ -96,8 +96,10 @@ func newFile(name string, data []byte, l limits) *file {
 	f := &file{name: name}
 	text, line, wrong := checkText(data)
 	if wrong != nil {
-		f.problems = append(f.problems, Problem{Code: wrong.code, Severity: Error, File: name, Line: line,
-			Message: wrong.message, Fix: wrong.fix})
+		f.problems = append(f.problems, Problem{
+			Code: wrong.code, Severity: Error, File: name, Line: line,
+			Message: wrong.message, Fix: wrong.fix,
+		})
 		return f
 	}
 	chunks, more := split(text, l.documents)
@@ -154,8 +156,10 @@ func moreProblems(problems []Problem, name string, dropped int) []Problem {
 	if dropped == 0 {
 		return problems
 	}
-	return append(problems, Problem{Code: CodeMoreProblems, Severity: Error, File: name,
-		Message: fmt.Sprintf("%d more problems are not shown", dropped), Fix: "mend the first ones and read it again"})
+	return append(problems, Problem{
+		Code: CodeMoreProblems, Severity: Error, File: name,
+		Message: fmt.Sprintf("%d more problems are not shown", dropped), Fix: "mend the first ones and read it again",
+	})
 }
 
 // assemble makes a set of files that are read.

@@ -151,7 +151,7 @@ func TestLoadLimits(t *testing.T) {
 				if err := os.Rename(filepath.Join(dir, "c/c.yaml"), filepath.Join(dir, "c/c.off")); err != nil {
 					t.Fatal(err)
 				}
-				defer os.Rename(filepath.Join(dir, "c/c.off"), filepath.Join(dir, "c/c.yaml"))
+				defer func() { _ = os.Rename(filepath.Join(dir, "c/c.off"), filepath.Join(dir, "c/c.yaml")) }()
 				c.read = strings.TrimSuffix(c.read, " d")
 			}
 			l := Loader{limits: &c.limits}

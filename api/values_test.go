@@ -205,8 +205,10 @@ func TestBounds(t *testing.T) {
 			}
 		}
 	}
-	p := &AccessPolicy{Spec: AccessPolicySpec{Egress: []EgressRule{{Action: ActionDeny,
-		To: slices.Repeat([]EgressPeer{{Domains: []string{"a.example.com"}}}, 1025)}}}}
+	p := &AccessPolicy{Spec: AccessPolicySpec{Egress: []EgressRule{{
+		Action: ActionDeny,
+		To:     slices.Repeat([]EgressPeer{{Domains: []string{"a.example.com"}}}, 1025),
+	}}}}
 	p.Name, p.Namespace = "a", "a"
 	if problems := Validate(p); len(problems) != 1 || problems[0].Code != CodeTooMany || problems[0].Field != "spec.egress[0].to" {
 		t.Errorf("to: %s", lines(problems))

@@ -152,7 +152,7 @@ func (l *Listener) Facts(req *Request) (*Facts, ReasonKind) {
 			port = 80
 		}
 		ok = ok && port > 0
-		f.Port = uint16(max(port, 0)) //nolint:gosec // at most 65535
+		f.Port = uint16(max(port, 0))
 	}
 	if !ok {
 		return f, MalformedHost

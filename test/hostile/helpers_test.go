@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-
 	"sync/atomic"
 	"testing"
 	"time"
@@ -89,8 +88,6 @@ type want struct {
 	// evaluate is the reason that Evaluate gives where that is another one, or where
 	// Envoy's parser refuses what Evaluate can see to be wrong.
 	evaluate string
-	// silent says that Envoy logs nothing of it: there was no request yet.
-	silent bool
 }
 
 func allow(reason string) want { return want{verdict: policy.Allowed, reason: reason} }
@@ -98,9 +95,6 @@ func deny(reason string) want  { return want{verdict: policy.Denied, reason: rea
 
 // refused by Envoy before any policy is asked, for what a policy.Request does not hold.
 func refused(statuses ...int) want { return want{statuses: statuses} }
-
-// closed is a connection that Envoy ended, with statuses or without, and that is not logged.
-func closed(statuses ...int) want { return want{statuses: append(statuses, 0), silent: true} }
 
 // malformed is refused as well, and Evaluate says for what reason.
 func malformed(reason policy.ReasonKind, statuses ...int) want {
@@ -308,9 +302,6 @@ func (l *lab) judgeRefusal(t *testing.T, r *row) {
 	listener, req := l.listener(r.to), r.request()
 	if got := listener.Evaluate(req); r.evaluate != "" && (got.Verdict != policy.Denied || got.Reason.String() != r.evaluate) {
 		t.Errorf("Evaluate says %s %s, want deny %s: %s", got.Verdict, got.Reason, r.evaluate, r.why)
-	}
-	if r.silent {
-		return
 	}
 	d := l.shield.Await(t, "connection from "+r.source, func(d xds.Decision) bool {
 		return d.Source == r.source && strings.HasSuffix(d.Listener, "/"+listener.Name)

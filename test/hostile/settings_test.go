@@ -208,14 +208,12 @@ func expect(t *testing.T, in any, path string, want any) {
 // at follows a path of names and indices.
 func at(v any, path string) any {
 	for path != "" {
-		key := path
+		var key string
+		key, path, _ = strings.Cut(path, ".")
 		switch x := v.(type) {
 		case map[string]any:
-			// Names of the runtime have dots; those of the API have none but in @type.
-			key, path, _ = strings.Cut(path, ".")
 			v = x[key]
 		case []any:
-			key, path, _ = strings.Cut(path, ".")
 			i, err := strconv.Atoi(key)
 			if err != nil || i >= len(x) {
 				return nil

@@ -43,9 +43,7 @@ spec:
 // connection is a row for a listener that is not HTTP.
 type connection struct {
 	name, to, from string
-	// sends is what the client says first.
-	sends string
-	sni   string
+	sni            string
 	want
 	why string
 }
@@ -217,7 +215,7 @@ func TestTLS(t *testing.T) {
 	handshake := func(to, from, sni string) (string, error) {
 		conn := dial(t, netip.MustParseAddr(from), l.listener(to).Address)
 		defer conn.Close()
-		return conn.LocalAddr().String(), tls.Client(conn, &tls.Config{ServerName: sni, InsecureSkipVerify: true}).Handshake() //nolint:gosec // the test's own server
+		return conn.LocalAddr().String(), tls.Client(conn, &tls.Config{ServerName: sni, InsecureSkipVerify: true}).Handshake()
 	}
 	// Connections are accepted in order, so after a handshake all before it are counted.
 	count := func() int64 {
@@ -314,7 +312,7 @@ func clientHello(t *testing.T, name string) []byte {
 	client, server := net.Pipe()
 	defer client.Close()
 	defer server.Close()
-	go func() { _ = tls.Client(client, &tls.Config{ServerName: name, InsecureSkipVerify: true}).Handshake() }() //nolint:gosec // nothing is connected
+	go func() { _ = tls.Client(client, &tls.Config{ServerName: name, InsecureSkipVerify: true}).Handshake() }()
 	_ = server.SetDeadline(time.Now().Add(envoytest.Patience))
 	head := make([]byte, 5)
 	if _, err := io.ReadFull(server, head); err != nil {

@@ -341,6 +341,10 @@ func (b *builder) divideBest(terms []*term, growth float64) *matcherv3.Matcher {
 	var bestTotal int
 	bestScore := math.Inf(1)
 	consider := func(c cost, emit func(float64) *matcherv3.Matcher) {
+		if c.free(len(terms)) {
+			best, bestTotal, bestScore = emit, c.total, math.Inf(-1)
+			return
+		}
 		if c.longest > len(terms)*3/4 && c.total > weight/2 {
 			return
 		}

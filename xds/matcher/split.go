@@ -31,9 +31,20 @@ type division[K comparable] struct {
 	cost
 }
 
-// cost of a division: its size in term weights, and the longest list that a lookup
-// can meet in it.
-type cost struct{ total, longest int }
+// cost of a division: its size in term weights, the longest list that a lookup can meet
+// in it, the terms in all lists, how many of them are settled, and the keys.
+type cost struct{ total, longest, terms, settled, keys int }
+
+// fewBranches is how many branches a division may have to be free.
+const fewBranches = 8
+
+// free reports whether a division of n terms repeats none and asks most of them one
+// question less, for a handful of keys: such a one is taken first, as each term behind
+// it is smaller. Rules for GET, say, then end in a verdict and not in a test of the
+// method.
+func (c cost) free(n int) bool {
+	return c.keys <= fewBranches && c.terms <= n && c.settled > n/2
+}
 
 // attachment of a term to a key; settled when the key answers the dimension for the
 // term, so that nothing is left to test.
@@ -77,6 +88,7 @@ func divide[K comparable](
 	for _, t := range out.rest {
 		out.total += t.weight()
 	}
+	out.keys, out.terms = len(keys), len(out.rest)
 	out.branches = make([]branch[K], 0, len(keys))
 	seen, handled := map[string]bool{}, 0
 	for _, k := range keys {
@@ -106,6 +118,12 @@ func divide[K comparable](
 			return nil, false
 		}
 		out.longest = max(out.longest, len(b.terms))
+		out.terms += len(b.terms)
+		for _, t := range b.terms {
+			if t.isDone(d) {
+				out.settled++
+			}
+		}
 		out.branches = append(out.branches, b)
 	}
 	out.longest = max(out.longest, len(out.rest))

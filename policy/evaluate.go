@@ -138,6 +138,9 @@ func (l *Listener) Facts(req *Request) (*Facts, ReasonKind) {
 		return f, ""
 	}
 	f.Method = h.Method
+	if strings.ContainsFunc(h.Method, func(r rune) bool { return 'a' <= r && r <= 'z' }) {
+		return f, MalformedRequest // delete is DELETE to some servers, and not to a rule
+	}
 	tunnel := h.Method == "CONNECT"
 	var query string
 	if !tunnel {
@@ -171,9 +174,10 @@ func (l *Listener) Facts(req *Request) (*Facts, ReasonKind) {
 		f.Target += "?" + query
 	}
 	f.headers = make(map[string]string, len(h.Headers))
+	gone := hopByHop(h.Headers)
 	for _, kv := range h.Headers {
 		name := strings.ToLower(kv.Name)
-		if untrusted(name) {
+		if untrusted(name) || gone[name] {
 			continue
 		}
 		kv.Value = strings.Trim(kv.Value, " \t")
@@ -193,6 +197,23 @@ func (l *Listener) Facts(req *Request) (*Facts, ReasonKind) {
 var UntrustedHeaders = []string{
 	"x-envoy-attempt-count", "x-envoy-is-timeout-retry", "x-pavise-reason",
 	"x-http-method-override", "x-http-method", "x-method-override", "x-original-url", "x-rewrite-url",
+}
+
+// hopByHop are the headers that Connection names, which go no further (RFC 9110, 7.6.1).
+func hopByHop(headers []HeaderField) map[string]bool {
+	var gone map[string]bool
+	for _, kv := range headers {
+		if !strings.EqualFold(kv.Name, "connection") {
+			continue
+		}
+		for name := range strings.SplitSeq(kv.Value, ",") {
+			if gone == nil {
+				gone = map[string]bool{}
+			}
+			gone[strings.ToLower(strings.Trim(name, " \t"))] = true
+		}
+	}
+	return gone
 }
 
 func untrusted(name string) bool {

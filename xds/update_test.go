@@ -178,8 +178,8 @@ func TestNACKKeepsLastGood(t *testing.T) {
 	if err := bad.Extensions["shop/app/http/policy"].TypedConfig.UnmarshalTo(&rbac); err != nil {
 		t.Fatal(err)
 	}
-	pattern := rbac.Matcher.GetMatcherList().Matchers[0].Predicate.GetNotMatcher().GetSinglePredicate().GetValueMatch().GetSafeRegex()
-	pattern.Regex = "(" // no expression
+	first := rbac.Matcher.GetMatcherList().Matchers[0].Predicate.GetSinglePredicate()
+	first.GetValueMatch().GetSafeRegex().Regex = "(" // no expression
 	broken, err := anypb.New(&rbac)
 	if err != nil {
 		t.Fatal(err)

@@ -84,7 +84,7 @@ func TestHTTP2(t *testing.T) {
 		{name: "no host", h2: h2(":method", "GET", ":scheme", "http", ":path", "/x"), want: refused(0), why: "the same"},
 		{name: "status", h2: h2get("/x", "a.test", ":status", "200"), want: refused(0), why: "of a response"},
 		{name: "scheme in capitals", h2: h2(":method", "GET", ":scheme", "HTTPS", ":authority", "a.test", ":path", "/x"), want: passes, why: "no rule asks for it; the workload is told http"},
-		{name: "lower-case method", h2: method("delete", "/x"), want: passes, why: "another method than DELETE, as RFC 9110 says; HTTP/1.1 refuses it"},
+		{name: "lower-case method", h2: method("delete", "/x"), want: deny("malformed-request"), why: "DELETE to some servers and another method to a rule; HTTP/1.1 refuses it"},
 
 		// CONNECT is for a proxy.
 		{name: "CONNECT", h2: h2(":method", "CONNECT", ":authority", "a.test:80"), want: deny("connect-refused"), why: "this is none"},

@@ -95,7 +95,7 @@ func TestQuery(t *testing.T) {
 		{"", "allowing", get("/?role=ok&r%6fle=evil"), "", "an escaped name is the same"},
 		{"", "allowing", get("/?role=ok;role=evil"), "", "a semicolon separates for some"},
 		{"", "allowing", get("/?role=ok&a=1;role=evil"), "", "the same"},
-		{"", "allowing", get("/?role=ok;x=1"), "exact", "so a server that does not split there sees ok;x=1: a limit"},
+		{"", "allowing", get("/?role=ok;x=1"), "", "a server that does not split there sees ok;x=1"},
 		{"", "allowing", get("/?role=ok&role"), "", "also without a value"},
 		{"", "allowing", get("/?team=okay"), "prefix", "a prefix"},
 		{"", "allowing", get("/?team=okay&team=evil"), "", "of one"},

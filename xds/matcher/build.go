@@ -42,7 +42,8 @@ type builder struct {
 // HTTP translates a program for an HTTP listener at the given port.
 func HTTP(p *policy.Program, v policy.View, port uint16, paths policy.PathOptions) (*matcherv3.Matcher, Stats, error) {
 	b := &builder{in: httpInputs()}
-	entries := append(b.hostCheck(policy.HostPattern), b.connectCheck()...)
+	entries := append(b.methodCheck(), b.hostCheck(policy.HostPattern)...)
+	entries = append(entries, b.connectCheck()...)
 	entries = append(entries, b.pathCheck(paths)...)
 	stages, err := b.stages(p, v, func(r *policy.Rule) []*policy.Term { return withoutTLS(atPort(r.Terms, port)) })
 	return b.root(append(entries, stages...)), b.stats, err
@@ -52,7 +53,7 @@ func HTTP(p *policy.Program, v policy.View, port uint16, paths policy.PathOption
 // tunnel it asks for.
 func Forward(p *policy.Program, v policy.View, paths policy.PathOptions, classes *Classes) (*matcherv3.Matcher, Stats, error) {
 	b := &builder{in: proxyInputs(), classes: classes}
-	entries := b.hostCheck(policy.HostPattern)
+	entries := append(b.methodCheck(), b.hostCheck(policy.HostPattern)...)
 	if classes != nil {
 		entries = append(entries, b.updateCheck()...)
 	}
@@ -166,6 +167,12 @@ func (b *builder) root(entries []*listEntry) *matcherv3.Matcher {
 
 func (b *builder) deny(k policy.ReasonKind) *onMatch {
 	return newOutcome(policy.Deny, policy.Reason{Kind: k}).match
+}
+
+// methodCheck refuses methods with small letters, which HTTP/1.1 refuses in Envoy's
+// parser and HTTP/2 does not.
+func (b *builder) methodCheck() []*listEntry {
+	return []*listEntry{entry(single(b.in.method, re2(`.*[a-z].*`)), b.deny(policy.MalformedRequest))}
 }
 
 func (b *builder) hostCheck(pattern string) []*listEntry {

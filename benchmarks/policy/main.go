@@ -61,8 +61,8 @@ func bench(ctx context.Context, rounds, seconds, saves int, realistic bool) erro
 		{name: "l10k", set: urls(10_000), list: true},
 	}
 	if realistic {
-		for _, s := range []ruleSet{overlapping(10_000), pathless(10_000), sources(2_000), expressions(2_000), mixed(2_000)} {
-			contenders = append(contenders, &contender{name: s.name[:4], set: s})
+		for i, s := range []ruleSet{exactURLs(10), exactURLs(100_000), overlapping(10_000), pathless(10_000), sources(2_000), expressions(2_000), mixed(2_000)} {
+			contenders = append(contenders, &contender{name: fmt.Sprintf("s%d", i), set: s})
 		}
 	}
 	running, stop := context.WithCancel(ctx)

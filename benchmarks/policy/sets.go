@@ -43,6 +43,23 @@ func urls(n int) ruleSet {
 	return s
 }
 
+// exactURLs are whole paths.
+func exactURLs(n int) ruleSet {
+	r := random()
+	s := ruleSet{name: fmt.Sprintf("exact-%d", n)}
+	for i := range n {
+		s.rules = append(s.rules, rule(i, api.HTTPMatch{Methods: []string{"GET"}, Paths: []api.PathMatch{{Exact: urlPath(i)}}}))
+	}
+	for range perSet {
+		i := r.IntN(n)
+		if r.IntN(10) == 0 {
+			i = n + r.IntN(n)
+		}
+		s.requests = append(s.requests, request{"GET", "shop.example", urlPath(i) + "?id=7"})
+	}
+	return s
+}
+
 func urlPath(i int) string { return fmt.Sprintf("/team-%d/service-%d/v1/resource-%d", i%97, i%1009, i) }
 
 // overlapping prefixes: three levels, each longer one decided by another rule than the

@@ -1,6 +1,7 @@
 package xds
 
 import (
+	"strings"
 	"time"
 
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
@@ -16,7 +17,8 @@ import (
 )
 
 const (
-	// ReasonHeader tells a client which rule, or what else, denied its request.
+	// ReasonHeader tells a client which rule, or what else, denied its request, in
+	// Envoy's words; ReasonIn takes the reason out of them.
 	ReasonHeader = "x-pavise-reason"
 
 	enforcedID     = "enforced_effective_policy_id"
@@ -65,8 +67,8 @@ func controlPlane() *corev3.GrpcService {
 // other ambiguous one.
 //
 // While a reply is written, the RBAC filter has not yet left its metadata, so the name
-// of the rule comes from the details of the response, as deniedBy[NAME]. reasonFilter
-// cleans the header.
+// of the rule comes from the details of the response, as deniedBy[NAME]. To clean that
+// would take a filter on every response (docs/decisions/0004-reason-in-the-reply.md).
 func denialReplies() *hcmv3.LocalReplyConfig {
 	const details = "%RESPONSE_CODE_DETAILS%"
 	return &hcmv3.LocalReplyConfig{Mappers: []*hcmv3.ResponseMapper{
@@ -77,6 +79,14 @@ func denialReplies() *hcmv3.LocalReplyConfig {
 
 // deniedBy begins Envoy's details of a response that RBAC denied.
 const deniedBy = "rbac_access_denied_matched_policy"
+
+// ReasonIn is the reason in the value of a ReasonHeader.
+func ReasonIn(value string) string {
+	if name, ok := strings.CutPrefix(value, deniedBy+"["); ok {
+		return strings.TrimSuffix(name, "]")
+	}
+	return value
+}
 
 func denialReply(when *accesslogv3.AccessLogFilter, reason string) *hcmv3.ResponseMapper {
 	return &hcmv3.ResponseMapper{

@@ -1,18 +1,13 @@
 package xds
 
 import (
-	xdscorev3 "github.com/cncf/xds/go/xds/core/v3"
-	matcherv3 "github.com/cncf/xds/go/xds/type/matcher/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
-	matchingv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/common/matching/v3"
-	skipv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/common/matcher/action/v3"
 	sfscommonv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/common/set_filter_state/v3"
 	luav3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/lua/v3"
 	sfsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/set_filter_state/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
-	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"pavise.dev/pavise/xds/matcher"
@@ -70,26 +65,6 @@ func luaFilter(script string) *luav3.Lua {
 	return &luav3.Lua{DefaultSourceCode: &corev3.DataSource{Specifier: &corev3.DataSource_InlineString{InlineString: script}}}
 }
 
-// reasonScript takes the reason out of what Envoy says of its reply.
-const reasonScript = `
-function envoy_on_response(handle)
-  local headers = handle:headers()
-  local reason = headers:get("` + ReasonHeader + `")
-  if reason then
-    headers:replace("` + ReasonHeader + `", string.match(reason, "^` + deniedBy + `%[(.*)%]$") or reason)
-  end
-end
-`
-
-// reasonFilter runs on denials only; one of a gRPC call has status 200.
-func reasonFilter() *hcmv3.HttpFilter {
-	denied := predicate(&typev3.HttpResponseHeaderMatchInput{HeaderName: ReasonHeader},
-		&matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Prefix{Prefix: deniedBy}})
-	return httpFilter("pavise.reason", luaUnless(reasonScript, &matcherv3.Matcher_MatcherList_Predicate{
-		MatchType: &matcherv3.Matcher_MatcherList_Predicate_NotMatcher{NotMatcher: denied},
-	}))
-}
-
 // canonicalFilter is the name of the filter that canonicalRoutes switch on.
 const canonicalFilter = "pavise.canonical"
 
@@ -121,30 +96,6 @@ func canonicalRoutes(action *routev3.Route_Route) []*routev3.Route {
 			SafeRegex: &typev3.RegexMatcher{Regex: ".*[A-Z].*"},
 		}}),
 	}
-}
-
-// luaUnless is a script that is skipped where the predicate holds.
-func luaUnless(script string, skip *matcherv3.Matcher_MatcherList_Predicate) *matchingv3.ExtensionWithMatcher {
-	return &matchingv3.ExtensionWithMatcher{
-		ExtensionConfig: &corev3.TypedExtensionConfig{Name: "envoy.filters.http.lua", TypedConfig: mustAny(luaFilter(script))},
-		XdsMatcher: &matcherv3.Matcher{MatcherType: &matcherv3.Matcher_MatcherList_{MatcherList: &matcherv3.Matcher_MatcherList{
-			Matchers: []*matcherv3.Matcher_MatcherList_FieldMatcher{{
-				Predicate: skip,
-				OnMatch: &matcherv3.Matcher_OnMatch{OnMatch: &matcherv3.Matcher_OnMatch_Action{
-					Action: &xdscorev3.TypedExtensionConfig{Name: "skip", TypedConfig: mustAny(&skipv3.SkipFilter{})},
-				}},
-			}},
-		}}},
-	}
-}
-
-func predicate(input proto.Message, m *matcherv3.StringMatcher) *matcherv3.Matcher_MatcherList_Predicate {
-	return &matcherv3.Matcher_MatcherList_Predicate{MatchType: &matcherv3.Matcher_MatcherList_Predicate_SinglePredicate_{
-		SinglePredicate: &matcherv3.Matcher_MatcherList_Predicate_SinglePredicate{
-			Input:   &xdscorev3.TypedExtensionConfig{Name: "input", TypedConfig: mustAny(input)},
-			Matcher: &matcherv3.Matcher_MatcherList_Predicate_SinglePredicate_ValueMatch{ValueMatch: m},
-		},
-	}}
 }
 
 // filterState sets keys, given as pairs of key and format.

@@ -43,7 +43,6 @@ func (r *Resources) inboundHTTP(name string, l *policy.Listener) error {
 	m.StripPortMode = stripAnyPort
 	m.UpgradeConfigs = websocket()
 	m.HttpFilters = append(m.HttpFilters,
-		reasonFilter(),
 		inboundCanonical(),
 		filterState("pavise.path", pathState()...),
 		discovered(name+"/policy", httpRBACType),

@@ -136,8 +136,8 @@ func checkLive(t *testing.T, s *envoytest.Shield, l *policy.Listener, x sentRequ
 			(want.Verdict == policy.Denied) != (x.resp.Status == 403) {
 			t.Errorf("%s: envoy %s %s (status %d, %s, path %s host %s), evaluate %s %s\n%s", x.id, d.Verdict, d.Reason, x.resp.Status, d.Detail, d.Path, d.Host, want.Verdict, want.Reason, x.raw)
 		}
-		if want.Verdict == policy.Denied && x.resp.Header.Get("x-pavise-reason") != want.Reason.String() {
-			t.Errorf("%s: the client was told %q, not %q", x.id, x.resp.Header.Get("x-pavise-reason"), want.Reason)
+		if want.Verdict == policy.Denied && xds.ReasonIn(x.resp.Header.Get(xds.ReasonHeader)) != want.Reason.String() {
+			t.Errorf("%s: the client was told %q, not %q", x.id, x.resp.Header.Get(xds.ReasonHeader), want.Reason)
 		}
 		if want.Audit != nil && d.AuditReason != "undecided" && d.Detail != "path_normalization_failed" &&
 			(d.AuditVerdict != want.Audit.Verdict || d.AuditReason != want.Audit.Reason.String()) {

@@ -48,7 +48,6 @@ func (r *Resources) proxy(name string, l *policy.Listener) error {
 	m.UpgradeConfigs = append(websocket(), &hcmv3.HttpConnectionManager_UpgradeConfig{UpgradeType: "CONNECT"})
 	m.Http2ProtocolOptions.AllowConnect = true
 	m.HttpFilters = append(m.HttpFilters,
-		reasonFilter(),
 		httpFilter("envoy.filters.http.lua", luaFilter(proxyScript)),
 		filterState("pavise.asked", append(pathState(),
 			matcher.HostKey, "%DYNAMIC_METADATA(pavise:host)%",

@@ -322,8 +322,8 @@ func TestFailingScriptDenies(t *testing.T) {
 		{"a.test", "/caf%c3%a9", "ambiguous-path", 403},
 	} {
 		got := c.Send("GET", fmt.Sprintf("GET %s HTTP/1.1\r\nHost: %s\r\n\r\n", x.path, x.host))
-		if got.Status != x.status || got.Header.Get(xds.ReasonHeader) != x.reason {
-			t.Errorf("%s at %s: %d %q", x.path, x.host, got.Status, got.Header.Get(xds.ReasonHeader))
+		if got.Status != x.status || xds.ReasonIn(got.Header.Get(xds.ReasonHeader)) != x.reason {
+			t.Errorf("%s at %s: %d %q", x.path, x.host, got.Status, xds.ReasonIn(got.Header.Get(xds.ReasonHeader)))
 		}
 	}
 }
@@ -396,8 +396,8 @@ func TestHalfDoneUpdateDenies(t *testing.T) {
 	mixed.Extensions[name] = old.Extensions[name]
 	server, _ := p.serve(t, &mixed, nil)
 	until(t, "the listener serves", func() bool { return !refused(addr) })
-	if got := ask(t, addr, upstream.String(), "mixed"); got.Status != 403 || got.Header.Get(xds.ReasonHeader) != string(policy.PolicyUpdating) {
-		t.Errorf("between two versions the client got %d %q", got.Status, got.Header.Get(xds.ReasonHeader))
+	if got := ask(t, addr, upstream.String(), "mixed"); got.Status != 403 || xds.ReasonIn(got.Header.Get(xds.ReasonHeader)) != string(policy.PolicyUpdating) {
+		t.Errorf("between two versions the client got %d %q", got.Status, xds.ReasonIn(got.Header.Get(xds.ReasonHeader)))
 	}
 	if err := server.Set(context.Background(), node, p.resources); err != nil {
 		t.Fatal(err)

@@ -262,7 +262,7 @@ func TestLoggedText(t *testing.T) {
 	if d.Verdict != policy.Denied || d.Reason != string(policy.AmbiguousPath) || strings.ContainsAny(d.Path, "\"<>\x1b\r\n") {
 		t.Errorf("logged %+v", d)
 	}
-	if told := r.resp.Header.Get(xds.ReasonHeader); told != string(policy.AmbiguousPath) || strings.ContainsAny(r.resp.Body, "<>\"") {
+	if told := xds.ReasonIn(r.resp.Header.Get(xds.ReasonHeader)); told != string(policy.AmbiguousPath) || strings.ContainsAny(r.resp.Body, "<>\"") {
 		t.Errorf("the client was told %q: %s", told, r.resp.Body)
 	}
 }

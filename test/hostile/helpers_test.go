@@ -250,7 +250,7 @@ func (l *lab) judge(t *testing.T, r *row) {
 	}
 	seen, reached := l.upstream.request(r.id)
 	if r.verdict == policy.Denied {
-		if told := r.resp.Header.Get(xds.ReasonHeader); r.resp.Status != http.StatusForbidden || told != r.reason {
+		if told := xds.ReasonIn(r.resp.Header.Get(xds.ReasonHeader)); r.resp.Status != http.StatusForbidden || told != r.reason {
 			t.Errorf("the client got %d with the reason %q, want 403 with %q: %s", r.resp.Status, told, r.reason, r.why)
 		}
 		if reached {

@@ -152,7 +152,7 @@ func TestGRPC(t *testing.T) {
 		t.Errorf("the workload saw %+v", s)
 	}
 	got = send("row-grpc-2", call("/admin/Hello"))
-	status, reason := got.Header.Get("grpc-status"), got.Header.Get(xds.ReasonHeader)
+	status, reason := got.Header.Get("grpc-status"), xds.ReasonIn(got.Header.Get(xds.ReasonHeader))
 	t.Logf("a denied call: %d, grpc-status %s, grpc-message %q", got.Status, status, got.Header.Get("grpc-message"))
 	if status != "7" || reason != denied.reason {
 		t.Errorf("a denied call: status %d, grpc-status %q, reason %q; want PERMISSION_DENIED (7) because of %s", got.Status, status, reason, denied.reason)
@@ -210,8 +210,8 @@ func TestUpgrades(t *testing.T) {
 	})
 	t.Run("denied websocket", func(t *testing.T) {
 		resp, _, _ := send(t, websocket("/admin/chat", "row-ws-2"))
-		if resp.StatusCode != http.StatusForbidden || resp.Header.Get(xds.ReasonHeader) != denied.reason {
-			t.Errorf("%d %q, want 403 %q", resp.StatusCode, resp.Header.Get(xds.ReasonHeader), denied.reason)
+		if resp.StatusCode != http.StatusForbidden || xds.ReasonIn(resp.Header.Get(xds.ReasonHeader)) != denied.reason {
+			t.Errorf("%d %q, want 403 %q", resp.StatusCode, xds.ReasonIn(resp.Header.Get(xds.ReasonHeader)), denied.reason)
 		}
 		if _, ok := l.upstream.request("row-ws-2"); ok {
 			t.Error("the workload saw it")

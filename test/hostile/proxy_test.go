@@ -210,7 +210,7 @@ func TestTunnel(t *testing.T) {
 	t.Run("denied", func(t *testing.T) {
 		before := echo.accepted()
 		_, _, resp := open(t, "secret.test:"+port, "row-tunnel-2")
-		if told := resp.Header.Get(xds.ReasonHeader); resp.StatusCode != http.StatusForbidden || told != "namespace:default/proxied#no-secret" {
+		if told := xds.ReasonIn(resp.Header.Get(xds.ReasonHeader)); resp.StatusCode != http.StatusForbidden || told != "namespace:default/proxied#no-secret" {
 			t.Errorf("%d %q", resp.StatusCode, told)
 		}
 		l.shield.Decision(t, "row-tunnel-2") // logged when Envoy is done with it

@@ -49,7 +49,8 @@ type Decision struct {
 	Verdict Verdict `json:"verdict"`
 	Reason  Reason  `json:"reason"`
 	// Audit is the decision if the audited policies were enforced; nil where no
-	// audited policy selects the workload.
+	// audited policy selects the workload, and where it depends on an address that
+	// was not looked up.
 	Audit *Decision `json:"audit,omitempty"`
 	// Trace lists the rules that were asked, in order.
 	Trace []Step `json:"trace,omitempty"`
@@ -76,24 +77,24 @@ func (l *Listener) Evaluate(req *Request) Decision {
 		}
 		return d
 	}
-	d := l.decide(facts, Enforced)
-	if l.Program.HasAudit() {
-		a := l.decide(facts, Audited)
-		d.Audit = &a
+	program := l.Program
+	if l.Traffic == Proxy && !IsAddress(facts.Host) {
+		// As Envoy does, a proxy asks twice when it is asked for a name: what is denied
+		// whatever the address of the name, is denied before the name is looked up.
+		program = l.Program.Preliminary()
 	}
-	return d
-}
-
-// decide asks a proxy's program twice when it is asked for a name, as Envoy does: what
-// would be denied whatever the address of the name is, is denied before the name is
-// looked up, see [Program.Preliminary].
-func (l *Listener) decide(f *Facts, v View) Decision {
-	if l.Traffic == Proxy && !IsAddress(f.Host) {
-		if d := l.Program.Preliminary().decide(f, v); d.Verdict == Denied {
-			return d
+	d := program.decide(facts, Enforced)
+	if program != l.Program && d.Verdict == Allowed {
+		program = l.Program
+		d = program.decide(facts, Enforced)
+	}
+	if l.Program.HasAudit() {
+		// Where no address was looked up, only a denial holds.
+		if a := program.decide(facts, Audited); program == l.Program || a.Verdict == Denied {
+			d.Audit = &a
 		}
 	}
-	return l.Program.decide(f, v)
+	return d
 }
 
 // Facts is a request in canonical form: what rules are compared with.

@@ -109,6 +109,10 @@ func common(listener, filter string, p *accesslogv3.AccessLogCommon) Decision {
 	str := func(key string) string { return fields[key].GetStringValue() }
 	d.Verdict, d.Reason = verdict(str(enforcedResult)), str(enforcedID)
 	d.AuditVerdict, d.AuditReason = verdict(str(shadowResult)), str(shadowID)
+	if d.AuditVerdict == "" && str(preliminaryStat+shadowResult) == resultDenied {
+		// It ended before the name was looked up: only a denial holds whatever the address.
+		d.AuditVerdict, d.AuditReason = policy.Denied, str(preliminaryStat+shadowID)
+	}
 	return d
 }
 

@@ -23,7 +23,7 @@ import (
 
 // inboundHTTP is a reverse proxy in front of the workload.
 func (r *Resources) inboundHTTP(name string, l *policy.Listener) error {
-	err := r.httpPolicy(name+"/policy", l.Program, func(v policy.View) (*matcherv3.Matcher, matcher.Stats, error) {
+	err := r.httpPolicy(name+"/policy", "", l.Program, func(v policy.View) (*matcherv3.Matcher, matcher.Stats, error) {
 		return matcher.HTTP(l.Program, v, l.Address.Port(), l.Paths)
 	})
 	if err != nil {

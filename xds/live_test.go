@@ -139,7 +139,10 @@ func checkLive(t *testing.T, s *envoytest.Shield, l *policy.Listener, x sentRequ
 		if want.Verdict == policy.Denied && xds.ReasonIn(x.resp.Header.Get(xds.ReasonHeader)) != want.Reason.String() {
 			t.Errorf("%s: the client was told %q, not %q", x.id, x.resp.Header.Get(xds.ReasonHeader), want.Reason)
 		}
-		if want.Audit != nil && d.AuditReason != "undecided" && d.Detail != "path_normalization_failed" &&
+		if want.Audit == nil && d.AuditVerdict != "" {
+			t.Errorf("%s: audit: envoy %s %s, evaluate nothing\n%s", x.id, d.AuditVerdict, d.AuditReason, x.raw)
+		}
+		if want.Audit != nil && d.Detail != "path_normalization_failed" &&
 			(d.AuditVerdict != want.Audit.Verdict || d.AuditReason != want.Audit.Reason.String()) {
 			t.Errorf("%s: audit: envoy %s %s, evaluate %s %s\n%s", x.id, d.AuditVerdict, d.AuditReason, want.Audit.Verdict, want.Audit.Reason, x.raw)
 		}

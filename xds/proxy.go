@@ -29,13 +29,13 @@ const forwardCluster = "pavise.forward"
 // call that address (destination), may it pass (policy).
 func (r *Resources) proxy(name string, l *policy.Listener) error {
 	classes := matcher.NewClasses(l.Program)
-	err := r.httpPolicy(name+"/preliminary", l.Program, func(v policy.View) (*matcherv3.Matcher, matcher.Stats, error) {
+	err := r.httpPolicy(name+"/preliminary", preliminaryStat, l.Program, func(v policy.View) (*matcherv3.Matcher, matcher.Stats, error) {
 		return matcher.Preliminary(l.Program, v, l.Paths)
 	})
 	if err != nil {
 		return err
 	}
-	err = r.httpPolicy(name+"/policy", l.Program, func(v policy.View) (*matcherv3.Matcher, matcher.Stats, error) {
+	err = r.httpPolicy(name+"/policy", "", l.Program, func(v policy.View) (*matcherv3.Matcher, matcher.Stats, error) {
 		return matcher.Forward(l.Program, v, l.Paths, classes)
 	})
 	if err != nil {

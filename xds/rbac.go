@@ -18,6 +18,8 @@ const (
 	// destinationStat prefixes the metadata in which the destination filter leaves
 	// the class of the address.
 	destinationStat = "pavise_destination_"
+	// preliminaryStat likewise, for the shadow tree of the preliminary filter.
+	preliminaryStat = "pavise_preliminary_"
 )
 
 // translation makes one tree of a program under a view.
@@ -38,12 +40,14 @@ func (r *Resources) trees(name string, p *policy.Program, translate translation)
 	return enforced, shadow, nil
 }
 
-func (r *Resources) httpPolicy(name string, p *policy.Program, translate translation) error {
+// httpPolicy makes an RBAC filter; the outcome of its shadow tree is left in the
+// metadata under keys that begin with stat.
+func (r *Resources) httpPolicy(name, stat string, p *policy.Program, translate translation) error {
 	enforced, shadow, err := r.trees(name, p, translate)
 	if err != nil {
 		return err
 	}
-	r.extension(name, &httprbacv3.RBAC{Matcher: enforced, ShadowMatcher: shadow, TrackPerRuleStats: false})
+	r.extension(name, &httprbacv3.RBAC{Matcher: enforced, ShadowMatcher: shadow, ShadowRulesStatPrefix: stat})
 	return nil
 }
 

@@ -34,7 +34,7 @@ count as problems.`,
 				return fmt.Errorf("--fail-on %q: it is error or warning", failOn)
 			}
 			var l api.Loader
-			c := compileFolder(&l, args[0], xds.DefaultResolver)
+			c := compileFolder(&l, args[0], xds.DefaultResolver, nil)
 			if err := printProblems(cmd.OutOrStdout(), output, c); err != nil {
 				return failed(err)
 			}

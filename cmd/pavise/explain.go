@@ -81,7 +81,7 @@ func answer(cmd *cobra.Command, q admin.Query, config, runDir string) (*admin.Ex
 		return e, asked(err)
 	}
 	var l api.Loader
-	c := compileFolder(&l, config, xds.DefaultResolver)
+	c := compileFolder(&l, config, xds.DefaultResolver, nil)
 	if !c.usable() {
 		for _, p := range c.problems {
 			fmt.Fprintln(cmd.ErrOrStderr(), p)

@@ -21,8 +21,9 @@ type compiled struct {
 func (c *compiled) usable() bool { return !api.HasErrors(c.problems) }
 
 // compileFolder reads, compiles and translates a folder, as far as its problems let it.
-// resolver is what Envoy shall ask for names.
-func compileFolder(l *api.Loader, dir string, resolver netip.AddrPort) *compiled {
+// resolver is what Envoy shall ask for names. What means the same as last, which may be
+// nil, is not translated again.
+func compileFolder(l *api.Loader, dir string, resolver netip.AddrPort, last *compiled) *compiled {
 	c := &compiled{}
 	c.set, c.problems = l.Load(dir)
 	readable := c.usable()
@@ -38,17 +39,21 @@ func compileFolder(l *api.Loader, dir string, resolver netip.AddrPort) *compiled
 		return c
 	}
 	c.model = model
-	resources, err := xds.Translate(model, model.Workloads, resolver)
-	if err != nil {
-		c.problems = append(c.problems, api.Problem{
-			Code: "PAV0801", Severity: api.Error, File: dir,
-			Message: "the rules cannot be given to Envoy: " + err.Error(),
-		})
-		return c
+	if last != nil && last.model.Digest == model.Digest {
+		c.resources = last.resources
+	} else {
+		resources, err := xds.Translate(model, model.Workloads, resolver)
+		if err != nil {
+			c.problems = append(c.problems, api.Problem{
+				Code: "PAV0801", Severity: api.Error, File: dir,
+				Message: "the rules cannot be given to Envoy: " + err.Error(),
+			})
+			return c
+		}
+		c.resources = resources
 	}
-	c.resources = resources
-	for _, name := range sortedKeys(resources.Stats) {
-		s := resources.Stats[name]
+	for _, name := range sortedKeys(c.resources.Stats) {
+		s := c.resources.Stats[name]
 		if s.Cuts > 0 {
 			c.problems = append(c.problems, api.Problem{
 				Code: "PAV0802", Severity: api.Warning, File: dir, Object: name,

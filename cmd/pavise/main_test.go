@@ -47,7 +47,7 @@ func TestCheckSaysWhereListsAreAskedInTurn(t *testing.T) {
 		t.Fatal(err)
 	}
 	var l api.Loader
-	c := compileFolder(&l, dir, xds.DefaultResolver)
+	c := compileFolder(&l, dir, xds.DefaultResolver, nil)
 	if !c.usable() {
 		t.Fatal(c.problems)
 	}

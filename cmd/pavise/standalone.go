@@ -68,7 +68,7 @@ func newStandalone(ctx context.Context, o standaloneOptions) (*standalone, error
 	if s.resolver, err = s.names.Listen(ctx); err != nil {
 		return nil, failed(err)
 	}
-	if !s.reload(ctx) {
+	if !s.reload() {
 		return nil, &exitError{exitProblem, fmt.Errorf("%s has errors and nothing is in force; `pavise check %s` lists them", o.config, o.config)}
 	}
 	control, adm := filepath.Join(o.runDir, "xds.sock"), filepath.Join(o.runDir, "envoy.sock")
@@ -140,8 +140,11 @@ func (s *standalone) announce(ctx context.Context) {
 func short(digest string) string { return digest[:min(len(digest), 12)] }
 
 // reload reads the folder. With errors it keeps what is in use and returns false.
-func (s *standalone) reload(context.Context) bool {
-	c := compileFolder(&s.loader, s.config, s.resolver)
+func (s *standalone) reload() bool {
+	s.mu.Lock()
+	last := s.current
+	s.mu.Unlock()
+	c := compileFolder(&s.loader, s.config, s.resolver, last)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	same := s.current != nil && c.model != nil && c.model.Digest == s.current.model.Digest && !s.broken
@@ -171,7 +174,7 @@ func (s *standalone) reload(context.Context) bool {
 func (s *standalone) reloadAndSet(ctx context.Context) {
 	before, _ := s.Current()
 	start := time.Now()
-	if !s.reload(ctx) {
+	if !s.reload() {
 		return
 	}
 	s.mu.Lock()

@@ -179,11 +179,13 @@ func (c *compiler) selector(o object, field string, s *metav1.LabelSelector) lab
 func (c *compiler) workload(m *member, policies []*compiledPolicy, used []bool) *Workload {
 	w := &Workload{Namespace: m.workload.Namespace, Name: m.workload.Name, Addresses: m.addresses}
 	programs := map[Direction]*Program{Ingress: {Direction: Ingress}, Egress: {Direction: Egress}}
+	var selected []*compiledPolicy
 	for i, p := range policies {
 		if !p.selects(m) {
 			continue
 		}
 		used[i] = true
+		selected = append(selected, p)
 		for d, prog := range programs {
 			rules := p.rules(d)
 			if rules == nil {
@@ -209,21 +211,18 @@ func (c *compiler) workload(m *member, policies []*compiledPolicy, used []bool) 
 	for i := range m.workload.Spec.Outbound {
 		w.Listeners = append(w.Listeners, outbound(&m.workload.Spec.Outbound[i], programs[Egress]))
 	}
-	c.warnBlunt(w, policies, m)
+	c.warnBlunt(w, selected)
 	return w
 }
 
 // warnBlunt warns of Deny rules that ask for HTTP where other traffic passes too: they
 // deny that on the rest of what they ask for, which may be everything.
-func (c *compiler) warnBlunt(w *Workload, policies []*compiledPolicy, m *member) {
+func (c *compiler) warnBlunt(w *Workload, selected []*compiledPolicy) {
 	for _, l := range w.Listeners {
 		if l.Traffic == HTTP {
 			continue
 		}
-		for _, p := range policies {
-			if !p.selects(m) {
-				continue
-			}
+		for _, p := range selected {
 			for _, r := range p.rules(l.Direction) {
 				if r.Action == Deny && slices.ContainsFunc(r.Terms, func(t *Term) bool { return t.blunt(l) }) {
 					c.warn("PAV0709", p.object, r.Field,

@@ -319,19 +319,9 @@ func (h *HTTPTerm) miss(f *Facts) string {
 }
 
 func containsPort(rs []PortRange, p uint16) bool {
-	for _, r := range rs {
-		if r.Contains(p) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(rs, func(r PortRange) bool { return r.Contains(p) })
 }
 
 func matchPaths(ps []PathPattern, path string) bool {
-	for _, p := range ps {
-		if p.Match(path) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(ps, func(p PathPattern) bool { return p.Match(path) })
 }

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -40,12 +41,7 @@ func (d Domain) Match(host string) bool {
 }
 
 func matchDomains(ds []Domain, host string) bool {
-	for _, d := range ds {
-		if d.Match(host) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(ds, func(d Domain) bool { return d.Match(host) })
 }
 
 // HostPattern is the RE2 expression for a canonical host: a name whose last label

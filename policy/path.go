@@ -194,10 +194,7 @@ type PathPattern struct {
 // Regexp is the RE2 expression of a template or regex; it has to match the whole
 // canonical path.
 func (p PathPattern) Regexp() string {
-	if p.Kind == TemplatePath {
-		return templateRegexp(p.Text)
-	}
-	return p.Text
+	return p.re.expr
 }
 
 // Literal is the part of the path before which nothing can match: whole segments
@@ -208,8 +205,8 @@ func (p PathPattern) Literal() string {
 		i := strings.IndexByte(p.Text, '{')
 		return strings.TrimSuffix(p.Text[:max(i, 0)], "/")
 	case RegexPath:
-		re, err := regexp.Compile(`^(?:` + p.Text + `)$`)
-		if err != nil {
+		re := p.re.compiled()
+		if re == nil {
 			return ""
 		}
 		lit, _ := re.LiteralPrefix()
@@ -248,7 +245,7 @@ func newPathPattern(kind PathKind, text string) PathPattern {
 		p.Text = strings.TrimRight(canonicalOctets(text), "/")
 	case TemplatePath:
 		p.Text = canonicalTemplate(text)
-		p.re = &lazyRegexp{expr: p.Regexp()}
+		p.re = &lazyRegexp{expr: templateRegexp(p.Text)}
 	case RegexPath:
 		p.re = &lazyRegexp{expr: text}
 	}
@@ -286,8 +283,8 @@ func templateRegexp(t string) string {
 	return b.String()
 }
 
-// lazyRegexp compiles when it is first asked: translation never asks, and a set of
-// 100,000 templates should not pay for what only explain uses. It is safe for
+// lazyRegexp compiles when it is first asked, once: of templates translation never asks,
+// and a set of 100,000 should not pay for what only explain uses. It is safe for
 // concurrent use. An expression that does not compile, which validation refuses,
 // matches nothing.
 type lazyRegexp struct {
@@ -296,7 +293,12 @@ type lazyRegexp struct {
 	re   *regexp.Regexp
 }
 
-func (l *lazyRegexp) MatchString(s string) bool {
+func (l *lazyRegexp) compiled() *regexp.Regexp {
 	l.once.Do(func() { l.re, _ = regexp.Compile(`^(?:` + l.expr + `)$`) })
-	return l.re != nil && l.re.MatchString(s)
+	return l.re
+}
+
+func (l *lazyRegexp) MatchString(s string) bool {
+	re := l.compiled()
+	return re != nil && re.MatchString(s)
 }

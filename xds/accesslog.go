@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"pavise.dev/pavise/policy"
+	"pavise.dev/pavise/xds/internal/pack"
 )
 
 const (
@@ -31,7 +32,7 @@ const (
 // accessLog sends one entry per request or connection to the control plane. Entries
 // are buffered in Envoy and dropped rather than waited for.
 func accessLog(name string, m proto.Message) []*accesslogv3.AccessLog {
-	return []*accesslogv3.AccessLog{{Name: name, ConfigType: &accesslogv3.AccessLog_TypedConfig{TypedConfig: mustAny(m)}}}
+	return []*accesslogv3.AccessLog{{Name: name, ConfigType: &accesslogv3.AccessLog_TypedConfig{TypedConfig: pack.Any(m)}}}
 }
 
 func httpAccessLog(listener string) (string, proto.Message) {
@@ -104,7 +105,7 @@ func celFilter(expr string) *accesslogv3.AccessLogFilter {
 	return &accesslogv3.AccessLogFilter{FilterSpecifier: &accesslogv3.AccessLogFilter_ExtensionFilter{
 		ExtensionFilter: &accesslogv3.ExtensionFilter{
 			Name:       "envoy.access_loggers.extension_filters.cel",
-			ConfigType: &accesslogv3.ExtensionFilter_TypedConfig{TypedConfig: mustAny(&celfilterv3.ExpressionFilter{Expression: expr})},
+			ConfigType: &accesslogv3.ExtensionFilter_TypedConfig{TypedConfig: pack.Any(&celfilterv3.ExpressionFilter{Expression: expr})},
 		},
 	}}
 }

@@ -7,13 +7,14 @@ import (
 	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	overloadv3 "github.com/envoyproxy/go-control-plane/envoy/config/overload/v3"
 	downstreamv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/resource_monitors/downstream_connections/v3"
 	internalv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/structpb"
+
+	"pavise.dev/pavise/xds/internal/pack"
 )
 
 // controlCluster is the control plane as Envoy knows it.
@@ -74,7 +75,7 @@ func Bootstrap(c BootstrapConfig) ([]byte, error) {
 			RefreshInterval: durationpb.New(250 * time.Millisecond),
 			ResourceMonitors: []*overloadv3.ResourceMonitor{{
 				Name: "envoy.resource_monitors.global_downstream_max_connections",
-				ConfigType: &overloadv3.ResourceMonitor_TypedConfig{TypedConfig: mustAny(&downstreamv3.DownstreamConnectionsConfig{
+				ConfigType: &overloadv3.ResourceMonitor_TypedConfig{TypedConfig: pack.Any(&downstreamv3.DownstreamConnectionsConfig{
 					MaxActiveDownstreamConnections: MaxConnections,
 				})},
 			}},
@@ -92,16 +93,7 @@ func pipe(path string) *corev3.Address {
 }
 
 func controlPlaneCluster(socket string) *clusterv3.Cluster {
-	c := &clusterv3.Cluster{
-		Name:                 controlCluster,
-		ConnectTimeout:       durationpb.New(5 * time.Second),
-		ClusterDiscoveryType: &clusterv3.Cluster_Type{Type: clusterv3.Cluster_STATIC},
-		LoadAssignment: &endpointv3.ClusterLoadAssignment{ClusterName: controlCluster, Endpoints: []*endpointv3.LocalityLbEndpoints{{
-			LbEndpoints: []*endpointv3.LbEndpoint{{HostIdentifier: &endpointv3.LbEndpoint_Endpoint{
-				Endpoint: &endpointv3.Endpoint{Address: pipe(socket)},
-			}}},
-		}}},
-	}
+	c := staticCluster(controlCluster, pipe(socket))
 	c.TypedExtensionProtocolOptions = httpOptions(&internalv3.HttpProtocolOptions{
 		UpstreamProtocolOptions: &internalv3.HttpProtocolOptions_ExplicitHttpConfig_{
 			ExplicitHttpConfig: &internalv3.HttpProtocolOptions_ExplicitHttpConfig{

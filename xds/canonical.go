@@ -10,6 +10,7 @@ import (
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	"google.golang.org/protobuf/types/known/anypb"
 
+	"pavise.dev/pavise/xds/internal/pack"
 	"pavise.dev/pavise/xds/matcher"
 )
 
@@ -79,7 +80,7 @@ func inboundCanonical() *hcmv3.HttpFilter {
 // canonicalRoutes are those of the requests for which the filter is on: that have
 // capitals in the host, or escapes.
 func canonicalRoutes(action *routev3.Route_Route) []*routev3.Route {
-	on := map[string]*anypb.Any{canonicalFilter: mustAny(&routev3.FilterConfig{Config: &anypb.Any{}})}
+	on := map[string]*anypb.Any{canonicalFilter: pack.Any(&routev3.FilterConfig{Config: &anypb.Any{}})}
 	route := func(header string, m *typev3.StringMatcher) *routev3.Route {
 		return &routev3.Route{
 			Match: &routev3.RouteMatch{

@@ -17,6 +17,7 @@ import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"pavise.dev/pavise/policy"
+	"pavise.dev/pavise/xds/internal/pack"
 )
 
 const httpRBACType = "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC"
@@ -50,7 +51,7 @@ func hardenedHCM(name string, l *policy.Listener) *hcmv3.HttpConnectionManager {
 		XffNumTrustedHops:     0,
 		InternalAddressConfig: &hcmv3.HttpConnectionManager_InternalAddressConfig{CidrRanges: []*corev3.CidrRange{nobody}},
 		EarlyHeaderMutationExtensions: []*corev3.TypedExtensionConfig{{
-			Name: "envoy.http.early_header_mutation.header_mutation", TypedConfig: mustAny(untrustedHeaders()),
+			Name: "envoy.http.early_header_mutation.header_mutation", TypedConfig: pack.Any(untrustedHeaders()),
 		}},
 
 		// Bounds on what one client can hold.
@@ -91,7 +92,7 @@ func untrustedHeaders() *earlyv3.HeaderMutation {
 }
 
 func httpFilter(name string, m proto.Message) *hcmv3.HttpFilter {
-	return &hcmv3.HttpFilter{Name: name, ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: mustAny(m)}}
+	return &hcmv3.HttpFilter{Name: name, ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: pack.Any(m)}}
 }
 
 func router() *hcmv3.HttpFilter {
@@ -142,7 +143,7 @@ func routeTo(cluster string, upgrades []*routev3.RouteAction_UpgradeConfig) *rou
 }
 
 func httpOptions(o *httpv3.HttpProtocolOptions) map[string]*anypb.Any {
-	return map[string]*anypb.Any{"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": mustAny(o)}
+	return map[string]*anypb.Any{"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": pack.Any(o)}
 }
 
 // statPrefix keeps the dots of a name from splitting it in Envoy's statistics.

@@ -18,6 +18,7 @@ import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"pavise.dev/pavise/policy"
+	"pavise.dev/pavise/xds/internal/pack"
 	"pavise.dev/pavise/xds/matcher"
 )
 
@@ -29,7 +30,7 @@ func (r *Resources) inboundHTTP(name string, l *policy.Listener) error {
 	if err != nil {
 		return err
 	}
-	c := staticCluster(name, l.Upstream)
+	c := staticCluster(name, socketAddress(l.Upstream))
 	c.TypedExtensionProtocolOptions = httpOptions(&httpv3.HttpProtocolOptions{
 		UpstreamProtocolOptions: &httpv3.HttpProtocolOptions_UseDownstreamProtocolConfig{
 			UseDownstreamProtocolConfig: &httpv3.HttpProtocolOptions_UseDownstreamHttpConfig{
@@ -78,8 +79,8 @@ func (r *Resources) inboundTCP(name string, l *policy.Listener) error {
 		return err
 	}
 	r.Stats[name+"/policy"] = stats
-	r.Clusters[name] = staticCluster(name, l.Upstream)
-	r.Clusters[deniedCluster] = emptyCluster(deniedCluster)
+	r.Clusters[name] = staticCluster(name, socketAddress(l.Upstream))
+	r.Clusters[deniedCluster] = staticCluster(deniedCluster)
 	out := listener(name, l.Address)
 	out.FilterChainMatcher = matcher.ByChain(tree, allowedChain, deniedChain)
 	out.FilterChains = []*listenerv3.FilterChain{
@@ -89,7 +90,7 @@ func (r *Resources) inboundTCP(name string, l *policy.Listener) error {
 	if l.Traffic == policy.TLS {
 		out.ListenerFilters = []*listenerv3.ListenerFilter{{
 			Name:       "envoy.filters.listener.tls_inspector",
-			ConfigType: &listenerv3.ListenerFilter_TypedConfig{TypedConfig: mustAny(&tlsinspectorv3.TlsInspector{})},
+			ConfigType: &listenerv3.ListenerFilter_TypedConfig{TypedConfig: pack.Any(&tlsinspectorv3.TlsInspector{})},
 		}}
 		out.ListenerFiltersTimeout = durationpb.New(5 * time.Second)
 	}
@@ -127,27 +128,23 @@ func socketAddress(at netip.AddrPort) *corev3.Address {
 }
 
 func networkFilter(name string, m proto.Message) *listenerv3.Filter {
-	return &listenerv3.Filter{Name: name, ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: mustAny(m)}}
+	return &listenerv3.Filter{Name: name, ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: pack.Any(m)}}
 }
 
-func staticCluster(name string, to netip.AddrPort) *clusterv3.Cluster {
+// staticCluster has the endpoints that are given, which may be none.
+func staticCluster(name string, endpoints ...*corev3.Address) *clusterv3.Cluster {
+	locality := &endpointv3.LocalityLbEndpoints{}
+	for _, e := range endpoints {
+		locality.LbEndpoints = append(locality.LbEndpoints, &endpointv3.LbEndpoint{
+			HostIdentifier: &endpointv3.LbEndpoint_Endpoint{Endpoint: &endpointv3.Endpoint{Address: e}},
+		})
+	}
 	return &clusterv3.Cluster{
 		Name:                 name,
 		ConnectTimeout:       durationpb.New(5 * time.Second),
 		ClusterDiscoveryType: &clusterv3.Cluster_Type{Type: clusterv3.Cluster_STATIC},
-		LoadAssignment: &endpointv3.ClusterLoadAssignment{ClusterName: name, Endpoints: []*endpointv3.LocalityLbEndpoints{{
-			LbEndpoints: []*endpointv3.LbEndpoint{{HostIdentifier: &endpointv3.LbEndpoint_Endpoint{
-				Endpoint: &endpointv3.Endpoint{Address: socketAddress(to)},
-			}}},
-		}}},
-	}
-}
-
-func emptyCluster(name string) *clusterv3.Cluster {
-	return &clusterv3.Cluster{
-		Name:                 name,
-		ConnectTimeout:       durationpb.New(time.Second),
-		ClusterDiscoveryType: &clusterv3.Cluster_Type{Type: clusterv3.Cluster_STATIC},
-		LoadAssignment:       &endpointv3.ClusterLoadAssignment{ClusterName: name},
+		LoadAssignment: &endpointv3.ClusterLoadAssignment{
+			ClusterName: name, Endpoints: []*endpointv3.LocalityLbEndpoints{locality},
+		},
 	}
 }

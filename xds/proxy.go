@@ -17,6 +17,7 @@ import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"pavise.dev/pavise/policy"
+	"pavise.dev/pavise/xds/internal/pack"
 	"pavise.dev/pavise/xds/matcher"
 )
 
@@ -82,7 +83,7 @@ func dynamicCluster(resolver netip.AddrPort) *clusterv3.Cluster {
 		LbPolicy:       clusterv3.Cluster_CLUSTER_PROVIDED,
 		ClusterDiscoveryType: &clusterv3.Cluster_ClusterType{ClusterType: &clusterv3.Cluster_CustomClusterType{
 			Name: "envoy.clusters.dynamic_forward_proxy",
-			TypedConfig: mustAny(&dfpclusterv3.ClusterConfig{
+			TypedConfig: pack.Any(&dfpclusterv3.ClusterConfig{
 				ClusterImplementationSpecifier: &dfpclusterv3.ClusterConfig_DnsCacheConfig{DnsCacheConfig: dnsCache(resolver)},
 			}),
 		}},
@@ -102,7 +103,7 @@ func dnsCache(resolver netip.AddrPort) *dfpcommonv3.DnsCacheConfig {
 		DnsCacheCircuitBreaker: &dfpcommonv3.DnsCacheCircuitBreakers{MaxPendingRequests: wrapperspb.UInt32(1024)},
 		TypedDnsResolverConfig: &corev3.TypedExtensionConfig{
 			Name: "envoy.network.dns_resolver.cares",
-			TypedConfig: mustAny(&caresv3.CaresDnsResolverConfig{
+			TypedConfig: pack.Any(&caresv3.CaresDnsResolverConfig{
 				Resolvers:          []*corev3.Address{address},
 				DnsResolverOptions: &corev3.DnsResolverOptions{NoDefaultSearchDomain: true},
 			}),

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"pavise.dev/pavise/policy"
+	"pavise.dev/pavise/xds/internal/pack"
 	"pavise.dev/pavise/xds/matcher"
 )
 
@@ -52,7 +53,7 @@ func (r *Resources) httpPolicy(name, stat string, p *policy.Program, translate t
 }
 
 func (r *Resources) extension(name string, m proto.Message) {
-	r.Extensions[name] = &corev3.TypedExtensionConfig{Name: name, TypedConfig: mustAny(m)}
+	r.Extensions[name] = &corev3.TypedExtensionConfig{Name: name, TypedConfig: pack.Any(m)}
 }
 
 // destinationFilter finds the class of the address that a proxy would connect to. It
@@ -67,7 +68,7 @@ func destinationFilter(c *matcher.Classes) *httprbacv3.RBAC {
 		policies[c.Name(i)] = &rbacv3.Policy{
 			Principals: anyone,
 			Permissions: []*rbacv3.Permission{{Rule: &rbacv3.Permission_Matcher{Matcher: &corev3.TypedExtensionConfig{
-				Name: "envoy.rbac.matchers.upstream_ip_port", TypedConfig: mustAny(m),
+				Name: "envoy.rbac.matchers.upstream_ip_port", TypedConfig: pack.Any(m),
 			}}}},
 		}
 	}

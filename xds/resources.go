@@ -7,8 +7,6 @@ import (
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
-	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/anypb"
 
 	"pavise.dev/pavise/policy"
 	"pavise.dev/pavise/xds/matcher"
@@ -73,13 +71,3 @@ func (r *Resources) listener(w *policy.Workload, l *policy.Listener) error {
 
 // ListenerName is NAMESPACE/WORKLOAD/LISTENER; decisions are logged under it.
 func ListenerName(w *policy.Workload, l *policy.Listener) string { return w.Key() + "/" + l.Name }
-
-// mustAny wraps a message of our own making; marshalling it cannot fail short of
-// invalid UTF-8, which validation has refused.
-func mustAny(m proto.Message) *anypb.Any {
-	a := &anypb.Any{}
-	if err := anypb.MarshalFrom(a, m, proto.MarshalOptions{Deterministic: true}); err != nil {
-		panic("xds: marshal " + string(m.ProtoReflect().Descriptor().FullName()) + ": " + err.Error())
-	}
-	return a
-}

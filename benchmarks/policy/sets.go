@@ -28,34 +28,26 @@ func random() *rand.Rand { return rand.New(rand.NewPCG(1, 2)) } //nolint:gosec /
 
 // urls are disjoint prefixes, a tenth of the requests matching none.
 func urls(n int) ruleSet {
-	r := random()
-	s := ruleSet{name: fmt.Sprintf("urls-%d", n)}
-	for i := range n {
-		s.rules = append(s.rules, rule(i, api.HTTPMatch{Methods: []string{"GET"}, Paths: []api.PathMatch{{Prefix: urlPath(i)}}}))
-	}
-	for range perSet {
-		i := r.IntN(n)
-		if r.IntN(10) == 0 {
-			i = n + r.IntN(n)
-		}
-		s.requests = append(s.requests, request{"GET", "shop.example", urlPath(i) + "/item?id=7"})
-	}
-	return s
+	return urlSet("urls", n, "/item", func(path string) api.PathMatch { return api.PathMatch{Prefix: path} })
 }
 
-// exactURLs are whole paths.
+// exactURLs are whole paths, likewise.
 func exactURLs(n int) ruleSet {
+	return urlSet("exact", n, "", func(path string) api.PathMatch { return api.PathMatch{Exact: path} })
+}
+
+func urlSet(name string, n int, below string, match func(path string) api.PathMatch) ruleSet {
 	r := random()
-	s := ruleSet{name: fmt.Sprintf("exact-%d", n)}
+	s := ruleSet{name: fmt.Sprintf("%s-%d", name, n)}
 	for i := range n {
-		s.rules = append(s.rules, rule(i, api.HTTPMatch{Methods: []string{"GET"}, Paths: []api.PathMatch{{Exact: urlPath(i)}}}))
+		s.rules = append(s.rules, rule(i, api.HTTPMatch{Methods: []string{"GET"}, Paths: []api.PathMatch{match(urlPath(i))}}))
 	}
 	for range perSet {
 		i := r.IntN(n)
 		if r.IntN(10) == 0 {
 			i = n + r.IntN(n)
 		}
-		s.requests = append(s.requests, request{"GET", "shop.example", urlPath(i) + "?id=7"})
+		s.requests = append(s.requests, request{"GET", "shop.example", urlPath(i) + below + "?id=7"})
 	}
 	return s
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
@@ -65,9 +64,7 @@ func printProblems(w io.Writer, output string, c *compiled) error {
 		if r.Problems == nil {
 			r.Problems = []api.Problem{}
 		}
-		e := json.NewEncoder(w)
-		e.SetIndent("", "  ")
-		return e.Encode(r)
+		return writeJSON(w, r)
 	}
 	counts := map[api.Severity]int{}
 	for _, p := range c.problems {

@@ -102,9 +102,12 @@ func demo(ctx context.Context, out io.Writer, o standaloneOptions, dir string, o
 	running, stop := context.WithCancel(ctx)
 	defer stop()
 	done := make(chan error, 1)
-	go func() { done <- s.run(running) }()
+	go func() {
+		done <- s.run(running)
+		stop() // whoever waits for it to be ready waits in vain
+	}()
 	verdict := func() error {
-		if err := s.ready(running, done); err != nil {
+		if err := s.ready(running); err != nil {
 			return failed(err)
 		}
 		wrong := judge(running, out, probes, journal)
@@ -128,19 +131,9 @@ Ctrl-C ends it.
 }
 
 // ready waits until the policies are in force and the listeners accept.
-func (s *standalone) ready(ctx context.Context, done chan error) error {
+func (s *standalone) ready(ctx context.Context) error {
 	wait, cancel := context.WithTimeout(ctx, demoPatience)
 	defer cancel()
-	ended := make(chan struct{})
-	go func() {
-		select {
-		case err := <-done:
-			done <- err
-			cancel()
-		case <-ended:
-		}
-	}()
-	defer close(ended)
 	if err := s.server.WaitInForce(wait, node); err != nil {
 		return err
 	}

@@ -85,7 +85,7 @@ func startProcess(t *testing.T) *process {
 	t.Cleanup(func() { _ = p.stop() })
 	wait, stop := context.WithTimeout(ctx, envoytest.Patience)
 	defer stop()
-	if err := p.s.ready(wait, make(chan error)); err != nil {
+	if err := p.s.ready(wait); err != nil {
 		t.Fatal(err)
 	}
 	return p

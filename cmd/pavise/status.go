@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"text/tabwriter"
 
@@ -27,9 +26,7 @@ Exit codes: 0 everything is in force, 1 it is not, 2 usage, 3 no process answers
 				return failed(err)
 			}
 			if output == "json" {
-				e := json.NewEncoder(cmd.OutOrStdout())
-				e.SetIndent("", "  ")
-				if err := e.Encode(s); err != nil {
+				if err := writeJSON(cmd.OutOrStdout(), s); err != nil {
 					return failed(err)
 				}
 			} else {

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"runtime"
 
 	"github.com/spf13/cobra"
@@ -38,9 +39,7 @@ func versionCommand() *cobra.Command {
 			}
 			out := cmd.OutOrStdout()
 			if output == "json" {
-				e := json.NewEncoder(out)
-				e.SetIndent("", "  ")
-				return failed(e.Encode(v))
+				return failed(writeJSON(out, v))
 			}
 			fmt.Fprintf(out, "pavise  %s (%s, %s)\napi     %s\nenvoy   %s\n", v.Version, v.Go, v.Platform, v.API, envoyLine(v.Envoy, v.Path, v.Pinned))
 			return nil
@@ -55,6 +54,13 @@ func envoyLine(version, path, pinned string) string {
 		return "not found; `make envoy` brings " + pinned
 	}
 	return version + " at " + path
+}
+
+// writeJSON writes v for programs, readable for people.
+func writeJSON(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	return e.Encode(v)
 }
 
 // outputFlag adds -o, which takes text or json.

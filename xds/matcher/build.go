@@ -42,7 +42,7 @@ type builder struct {
 // HTTP translates a program for an HTTP listener at the given port.
 func HTTP(p *policy.Program, v policy.View, port uint16, paths policy.PathOptions) (*matcherv3.Matcher, Stats, error) {
 	b := &builder{in: httpInputs()}
-	entries := append(b.methodCheck(), b.hostCheck(policy.HostPattern)...)
+	entries := append(b.methodCheck(), b.hostCheck()...)
 	entries = append(entries, b.connectCheck()...)
 	entries = append(entries, b.pathCheck(paths)...)
 	stages, err := b.stages(p, v, func(r *policy.Rule) []*policy.Term { return withoutTLS(atPort(r.Terms, port)) })
@@ -53,7 +53,7 @@ func HTTP(p *policy.Program, v policy.View, port uint16, paths policy.PathOption
 // tunnel it asks for.
 func Forward(p *policy.Program, v policy.View, paths policy.PathOptions, classes *Classes) (*matcherv3.Matcher, Stats, error) {
 	b := &builder{in: proxyInputs(), classes: classes}
-	entries := append(b.methodCheck(), b.hostCheck(policy.HostPattern)...)
+	entries := append(b.methodCheck(), b.hostCheck()...)
 	if classes != nil {
 		entries = append(entries, b.updateCheck()...)
 	}
@@ -75,7 +75,7 @@ func Preliminary(p *policy.Program, v policy.View, paths policy.PathOptions) (*m
 		return nil, stats, err
 	}
 	b := &builder{in: proxyInputs()}
-	address := entry(single(b.in.host, re2(policy.AddressPattern)), newOutcome(policy.Undecided, policy.Reason{}).match)
+	address := entry(single(b.in.host, re2(policy.AddressPattern)), newOutcome(policy.Undecided, policy.Reason{}))
 	l := m.GetMatcherList()
 	l.Matchers = append([]*listEntry{address}, l.Matchers...)
 	return m, stats, nil
@@ -114,17 +114,13 @@ func withoutTLS(terms []*policy.Term) []*policy.Term {
 func atPort(terms []*policy.Term, port uint16) []*policy.Term {
 	out := make([]*policy.Term, 0, len(terms))
 	for _, t := range terms {
-		if len(t.Ports) == 0 {
+		switch {
+		case len(t.Ports) == 0:
 			out = append(out, t)
-			continue
-		}
-		for _, r := range t.Ports {
-			if r.Contains(port) {
-				c := *t
-				c.Ports = nil
-				out = append(out, &c)
-				break
-			}
+		case slices.ContainsFunc(t.Ports, func(r policy.PortRange) bool { return r.Contains(port) }):
+			c := *t
+			c.Ports = nil
+			out = append(out, &c)
 		}
 	}
 	return out
@@ -158,15 +154,15 @@ func list(entries []*listEntry) *matcherv3.Matcher {
 func (b *builder) root(entries []*listEntry) *matcherv3.Matcher {
 	allow := newOutcome(policy.Allow, policy.Reason{Kind: policy.DefaultAllow})
 	if len(entries) == 0 {
-		entries = []*listEntry{entry(b.always(), allow.match)}
+		entries = []*listEntry{entry(b.always(), allow)}
 	}
 	m := list(entries)
-	m.OnNoMatch = allow.match
+	m.OnNoMatch = allow
 	return m
 }
 
 func (b *builder) deny(k policy.ReasonKind) *onMatch {
-	return newOutcome(policy.Deny, policy.Reason{Kind: k}).match
+	return newOutcome(policy.Deny, policy.Reason{Kind: k})
 }
 
 // methodCheck refuses methods with small letters, which HTTP/1.1 refuses in Envoy's
@@ -175,9 +171,9 @@ func (b *builder) methodCheck() []*listEntry {
 	return []*listEntry{entry(single(b.in.method, re2(`.*[a-z].*`)), b.deny(policy.MalformedRequest))}
 }
 
-func (b *builder) hostCheck(pattern string) []*listEntry {
+func (b *builder) hostCheck() []*listEntry {
 	return []*listEntry{
-		entry(not(single(b.in.host, re2(pattern))), b.deny(policy.MalformedHost)),
+		entry(not(single(b.in.host, re2(policy.HostPattern))), b.deny(policy.MalformedHost)),
 		entry(single(b.in.host, re2(policy.MappedPattern)), b.deny(policy.MalformedHost)),
 	}
 }
@@ -217,7 +213,7 @@ func (b *builder) stage(s policy.Stage, terms func(*policy.Rule) []*policy.Term,
 	i := 0
 	for ; i < len(s.Rules) && s.Rules[i].Action != policy.Pass; i++ {
 		r := s.Rules[i]
-		var out *outcome
+		var out *onMatch
 		for _, t := range terms(r) {
 			if out == nil {
 				out = newOutcome(r.Action, r.Reason())
@@ -228,7 +224,7 @@ func (b *builder) stage(s policy.Stage, terms func(*policy.Rule) []*policy.Term,
 	entries := b.sequence(run)
 	if i == len(s.Rules) {
 		if s.Default != nil {
-			entries = append(entries, entry(b.always(), newOutcome(policy.Deny, *s.Default).match))
+			entries = append(entries, entry(b.always(), newOutcome(policy.Deny, *s.Default)))
 		}
 		return entries, nil
 	}

@@ -23,7 +23,7 @@ func (b *builder) rest(m *matcherv3.Matcher, terms []*term, growth float64) *mat
 func (b *builder) follow(terms []*term, growth float64) *onMatch {
 	b.stats.Entries++
 	if terms[0].certain() {
-		return terms[0].out.match
+		return terms[0].out
 	}
 	return nested(b.build(terms, growth))
 }

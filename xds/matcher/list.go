@@ -21,7 +21,7 @@ func (b *builder) list(terms []*term) *matcherv3.Matcher {
 		if p == nil {
 			p = b.always()
 		}
-		entries = append(entries, entry(p, t.out.match))
+		entries = append(entries, entry(p, t.out))
 	}
 	if len(entries) > 2*groupSize {
 		entries = b.group(terms, entries)

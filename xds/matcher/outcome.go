@@ -5,16 +5,14 @@ import (
 	matcherv3 "github.com/cncf/xds/go/xds/type/matcher/v3"
 	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/config/rbac/v3"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"pavise.dev/pavise/policy"
+	"pavise.dev/pavise/xds/internal/pack"
 )
 
-// outcome is a verdict with its reason, as Envoy carries it.
-type outcome struct{ match *matcherv3.Matcher_OnMatch }
-
-func newOutcome(action policy.Action, r policy.Reason) *outcome {
+// newOutcome is a verdict with its reason, as Envoy carries it.
+func newOutcome(action policy.Action, r policy.Reason) *onMatch {
 	a, name := rbacv3.RBAC_DENY, r.String()
 	switch action {
 	case policy.Allow:
@@ -22,9 +20,9 @@ func newOutcome(action policy.Action, r policy.Reason) *outcome {
 	case policy.Undecided:
 		a, name = rbacv3.RBAC_ALLOW, string(policy.Undecided)
 	}
-	return &outcome{&matcherv3.Matcher_OnMatch{OnMatch: &matcherv3.Matcher_OnMatch_Action{
+	return &onMatch{OnMatch: &matcherv3.Matcher_OnMatch_Action{
 		Action: extension("rbac", &rbacv3.Action{Name: name, Action: a}),
-	}}}
+	}}
 }
 
 // ByChain turns a tree into one that chooses between two filter chains of a listener,
@@ -87,19 +85,11 @@ func eachCustomAction(c *corev3.TypedExtensionConfig, follow func(*matcherv3.Mat
 			follow(d.OnMatch)
 		}
 	}
-	c.TypedConfig = mustAny(branches)
+	c.TypedConfig = pack.Any(branches)
 }
 
 // extension wraps a message of our own making; marshalling it cannot fail short of
 // invalid UTF-8, which validation has refused.
 func extension(name string, m proto.Message) *corev3.TypedExtensionConfig {
-	return &corev3.TypedExtensionConfig{Name: name, TypedConfig: mustAny(m)}
-}
-
-func mustAny(m proto.Message) *anypb.Any {
-	a := &anypb.Any{}
-	if err := anypb.MarshalFrom(a, m, proto.MarshalOptions{Deterministic: true}); err != nil {
-		panic("matcher: marshal " + string(m.ProtoReflect().Descriptor().FullName()) + ": " + err.Error())
-	}
-	return a
+	return &corev3.TypedExtensionConfig{Name: name, TypedConfig: pack.Any(m)}
 }

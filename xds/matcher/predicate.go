@@ -87,7 +87,7 @@ func (b *builder) always() *predicate {
 func (b *builder) condition(t *term) *predicate {
 	var ps []*predicate
 	if t.open(dimSource) {
-		ps = append(ps, b.addresses(b.in.source, t.Sources.Prefixes()))
+		ps = append(ps, b.sources(t.Sources.Prefixes()))
 	}
 	if t.open(dimDestination) {
 		ps = append(ps, b.destination(t))
@@ -123,14 +123,14 @@ func (b *builder) condition(t *term) *predicate {
 	return allOf(ps)
 }
 
-func (b *builder) addresses(input *corev3.TypedExtensionConfig, ps []netip.Prefix) *predicate {
+func (b *builder) sources(ps []netip.Prefix) *predicate {
 	ranges := make([]*envoycorev3.CidrRange, len(ps))
 	for i, p := range ps {
 		ranges[i] = &envoycorev3.CidrRange{AddressPrefix: p.Addr().String(), PrefixLen: wrapperspb.UInt32(uint32(p.Bits()))} //nolint:gosec // 0..128
 	}
 	return &predicate{MatchType: &matcherv3.Matcher_MatcherList_Predicate_SinglePredicate_{
 		SinglePredicate: &matcherv3.Matcher_MatcherList_Predicate_SinglePredicate{
-			Input: input,
+			Input: b.in.source,
 			Matcher: &matcherv3.Matcher_MatcherList_Predicate_SinglePredicate_CustomMatch{
 				CustomMatch: extension("envoy.matching.matchers.ip", &ipv3.Ip{CidrRanges: ranges, StatPrefix: "pavise"}),
 			},

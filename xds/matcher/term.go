@@ -26,7 +26,7 @@ type term struct {
 	order int
 	// done has a bit for each dimension that the way to here has tested.
 	done uint16
-	out  *outcome
+	out  *onMatch
 }
 
 func (t *term) isDone(d dim) bool { return t.done&(1<<d) != 0 }

@@ -1,5 +1,7 @@
 package api
 
+import "slices"
+
 // Codes of problems. A code never changes its meaning and is never used again, so
 // scripts may match it. Codes from PAV0700 on belong to package policy.
 const (
@@ -84,6 +86,28 @@ const (
 	CodeHTTPOptions     = "PAV0607"
 	CodeWorkloadAddress = "PAV0608"
 	CodeAddressShared   = "PAV0609"
+
+	// Threat feeds: PAV065x to PAV067x.
+	CodeFeedURL         = "PAV0651"
+	CodeFeedCredentials = "PAV0652"
+	CodeFeedPlainText   = "PAV0653"
+	CodeFeedFormat      = "PAV0654"
+	CodeFeedCSV         = "PAV0655"
+	CodeJSONPath        = "PAV0656"
+	CodeDuration        = "PAV0657"
+	CodeFeedTiming      = "PAV0658"
+	CodeFeedHeader      = "PAV0659"
+	CodeFeedHeaderOwn   = "PAV0660"
+	CodeFeedHeaderTwice = "PAV0661"
+	CodeValueSource     = "PAV0662"
+	CodeFeedEnv         = "PAV0663"
+	CodeFeedTLS         = "PAV0664"
+	CodeFeedGuard       = "PAV0665"
+	CodeFeedBound       = "PAV0666"
+	CodeStatus          = "PAV0667"
+	CodeFeedLocal       = "PAV0668"
+	CodeFeedSecret      = "PAV0669"
+	CodeTooManyFeeds    = "PAV0670"
 )
 
 // CodeInfo explains a code: Title in a few words, Explanation in a few sentences
@@ -98,8 +122,7 @@ type CodeInfo struct {
 // Codes returns every code that this package reports, in order. The slice is the
 // caller's.
 func Codes() []CodeInfo {
-	list := make([]CodeInfo, 0, len(readingCodes)+len(matchCodes))
-	return append(append(list, readingCodes...), matchCodes...)
+	return slices.Concat(readingCodes, matchCodes, feedCodes)
 }
 
 // severityOf says whether a code is an error, which every code that is not in the

@@ -75,11 +75,11 @@ var readingCodes = []CodeInfo{
 	{
 		CodeName, Error, "A name is missing or invalid",
 		"`metadata.name` is needed and is lower-case letters, digits, `-` and `.`, up to 253 characters; " +
-			"the name of a namespace has no `.` and up to 63.",
+			"the name of a Namespace or a ThreatFeed has no `.` and up to 63.",
 	},
 	{
 		CodeNamespace, Error, "A namespace is invalid or out of place",
-		"A ClusterAccessPolicy and a Namespace have no `metadata.namespace`. For the other kinds it is up to 63 lower-case letters, digits and `-`; " +
+		"A ClusterAccessPolicy, a ThreatFeed and a Namespace have no `metadata.namespace`. For the other kinds it is up to 63 lower-case letters, digits and `-`; " +
 			"without it the object is in `default`.",
 	},
 	{

@@ -31,6 +31,10 @@ func (d *decoder) decode(n *yaml.Node, v reflect.Value) {
 		v.Set(reflect.New(v.Type().Elem()))
 		d.decode(n, v.Elem())
 	case reflect.Struct:
+		if v.Type() == durationType {
+			d.decodeDuration(n, v)
+			return
+		}
 		d.decodeStruct(n, v)
 	case reflect.Slice:
 		d.decodeSlice(n, v)
@@ -76,12 +80,7 @@ func (d *decoder) decodeStruct(n *yaml.Node, v reflect.Value) {
 			continue
 		}
 		if !known {
-			if d.ignored(name) {
-				continue
-			}
-			d.in(name)
-			d.fail(key, CodeUnknownField, fields.suggest(name), "there is no such field")
-			d.out()
+			d.unknown(key, name, v.Type(), fields)
 			continue
 		}
 		d.in(name)
@@ -108,9 +107,21 @@ func (d *decoder) decodeStruct(n *yaml.Node, v reflect.Value) {
 	}
 }
 
+// unknown reports a field that a type does not have.
+func (d *decoder) unknown(key *yaml.Node, name string, in reflect.Type, fields *structFields) {
+	d.in(name)
+	defer d.out()
+	switch {
+	case in == threatFeedType && name == "status":
+		d.fail(key, CodeStatus, "remove it", "the status is written by Pavise and not read")
+	case !d.ignored(name):
+		d.fail(key, CodeUnknownField, fields.suggest(name), "there is no such field")
+	}
+}
+
 // ignored are top-level fields that users don't write and printers of objects do.
 func (d *decoder) ignored(name string) bool {
-	return len(d.path) == 0 && (name == "status" || name == "spec")
+	return len(d.path) == 1 && (name == "status" || name == "spec")
 }
 
 // writtenZero reports an empty text or a 0 that was written for an optional field.
@@ -118,7 +129,7 @@ func (d *decoder) ignored(name string) bool {
 // ask for nothing at all.
 func writtenZero(n *yaml.Node, v reflect.Value) bool {
 	return v.Kind() == reflect.String && n.Tag == "!!str" && n.Value == "" ||
-		v.Kind() == reflect.Int32 && n.Value == "0"
+		(v.Kind() == reflect.Int32 || v.Kind() == reflect.Int64) && n.Value == "0"
 }
 
 func (d *decoder) decodeSlice(n *yaml.Node, v reflect.Value) {

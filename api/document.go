@@ -22,6 +22,7 @@ func (*AccessPolicy) kind() string        { return KindAccessPolicy }
 func (*ClusterAccessPolicy) kind() string { return KindClusterAccessPolicy }
 func (*NetworkSet) kind() string          { return KindNetworkSet }
 func (*Workload) kind() string            { return KindWorkload }
+func (*ThreatFeed) kind() string          { return KindThreatFeed }
 func (*Namespace) kind() string           { return KindNamespace }
 
 // kindInfo is what the reader has to know of a kind before it decodes one.
@@ -36,6 +37,7 @@ var kinds = map[string]kindInfo{
 	KindClusterAccessPolicy: {APIVersion, false, func() Object { return new(ClusterAccessPolicy) }},
 	KindNetworkSet:          {APIVersion, true, func() Object { return new(NetworkSet) }},
 	KindWorkload:            {APIVersion, true, func() Object { return new(Workload) }},
+	KindThreatFeed:          {APIVersion, false, func() Object { return new(ThreatFeed) }},
 	KindNamespace:           {"v1", false, func() Object { return new(Namespace) }},
 }
 

@@ -39,6 +39,8 @@ func (f *structFields) add(t reflect.Type, prefix []int) {
 		switch {
 		case name == "" && field.Anonymous:
 			f.add(field.Type, index)
+		case field.Type == statusType:
+			// Written by Pavise, and no field of what users write.
 		case name != "" && name != "-" && field.IsExported():
 			f.byName[name] = len(f.list)
 			f.list = append(f.list, fieldInfo{

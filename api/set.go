@@ -3,6 +3,7 @@ package api
 import (
 	"cmp"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"sync"
 
@@ -20,6 +21,7 @@ type Set struct {
 	ClusterAccessPolicies []*ClusterAccessPolicy
 	NetworkSets           []*NetworkSet
 	Workloads             []*Workload
+	ThreatFeeds           []*ThreatFeed
 	Namespaces            []*Namespace
 
 	places  map[objectKey]place
@@ -76,6 +78,8 @@ func (s *Set) add(o Object, at place) {
 		s.NetworkSets = append(s.NetworkSets, o)
 	case *Workload:
 		s.Workloads = append(s.Workloads, o)
+	case *ThreatFeed:
+		s.ThreatFeeds = append(s.ThreatFeeds, o)
 	case *Namespace:
 		s.Namespaces = append(s.Namespaces, o)
 	}
@@ -96,8 +100,10 @@ func (s *Set) finish(name string) []Problem {
 	sortObjects(s.ClusterAccessPolicies)
 	sortObjects(s.NetworkSets)
 	sortObjects(s.Workloads)
+	sortObjects(s.ThreatFeeds)
 	sortObjects(s.Namespaces)
 	checkWorkloads(s)
+	checkFeeds(s)
 	problems := moreProblems(s.between.problems, name, s.between.dropped)
 	s.between = reporter{}
 	return problems
@@ -107,6 +113,17 @@ func sortObjects[T Object](list []T) {
 	slices.SortFunc(list, func(a, b T) int {
 		return cmp.Or(cmp.Compare(a.GetNamespace(), b.GetNamespace()), cmp.Compare(a.GetName(), b.GetName()))
 	})
+}
+
+// Folder is the folder of the file that an object of the set was read from, which is
+// where its relative paths begin. It is "" for an object that was not read from a file,
+// and costs nothing, unlike Position.
+func (s *Set) Folder(o Object) string {
+	at := s.places[keyOf(o)]
+	if at.file == "" {
+		return ""
+	}
+	return filepath.Dir(at.file)
 }
 
 // Position returns the file and line of a field of an object, such as

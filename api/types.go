@@ -14,6 +14,7 @@ const (
 	KindClusterAccessPolicy = "ClusterAccessPolicy"
 	KindNetworkSet          = "NetworkSet"
 	KindWorkload            = "Workload"
+	KindThreatFeed          = "ThreatFeed"
 	// KindNamespace is the core v1 kind; only its name and labels are read.
 	KindNamespace = "Namespace"
 )

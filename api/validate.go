@@ -37,18 +37,22 @@ func validate(r *reporter, o Object) {
 		domains(r, "domains", o.Spec.Domains)
 	case *Workload:
 		validateWorkload(r, &o.Spec)
+	case *ThreatFeed:
+		validateFeed(r, &o.Spec)
 	}
 	r.out()
 }
 
-const namespaceShape = "up to 63 of a-z, 0-9 and -, a letter or digit first and last"
+const labelShape = "up to 63 of a-z, 0-9 and -, a letter or digit first and last"
 
 func validateMeta(r *reporter, o Object) {
 	r.in("metadata")
 	defer r.out()
 	check, shape := validation.IsDNS1123Subdomain, "up to 253 of a-z, 0-9, - and ., a letter or digit first and last"
-	if o.kind() == KindNamespace {
-		check, shape = validation.IsDNS1123Label, namespaceShape
+	switch o.kind() {
+	case KindNamespace, KindThreatFeed:
+		// The name of a feed is also that of its files.
+		check, shape = validation.IsDNS1123Label, labelShape
 	}
 	if name := o.GetName(); name == "" {
 		r.reportIn("name", CodeName, "", "the object needs a name")
@@ -60,7 +64,7 @@ func validateMeta(r *reporter, o Object) {
 	case !namespaced && namespace != "":
 		r.reportIn("namespace", CodeNamespace, "remove it", "a %s has no namespace", o.kind())
 	case namespaced && namespace != "" && len(validation.IsDNS1123Label(namespace)) > 0:
-		r.reportIn("namespace", CodeNamespace, "", "%s is not a namespace: %s", quote(namespace), namespaceShape)
+		r.reportIn("namespace", CodeNamespace, "", "%s is not a namespace: %s", quote(namespace), labelShape)
 	}
 	r.in("labels")
 	labels := o.GetLabels()

@@ -241,6 +241,9 @@ func TestEveryKindDecodes(t *testing.T) {
 	walk = func(v reflect.Value) {
 		switch v.Kind() {
 		case reflect.Struct:
+			if v.Type() == durationType {
+				return
+			}
 			fields := fieldsOf(v.Type())
 			if len(fields.list) > 64 {
 				t.Errorf("%s has more fields than the decoder can tell apart", v.Type())

@@ -31,8 +31,9 @@ type GuardInfo struct {
 	// Whole guards refuse the feed, and the last good stands. The others leave single
 	// entries out.
 	Whole bool
-	// Fixed guards cannot be switched off: what they keep from being blocked is what
-	// Pavise and every machine need to get out of trouble again.
+	// Fixed guards cannot be switched off: what those of entries keep from being blocked
+	// is what Pavise and every machine need to get out of trouble again, and what those of
+	// feeds refuse cannot be read.
 	Fixed bool
 }
 

@@ -63,7 +63,7 @@ var feedCodes = []CodeInfo{
 	},
 	{
 		CodeFeedGuard, Error, "A guard that cannot be switched off",
-		"There is no guard of that name, or it is one of those that are always on: `loopback`, `link-local` and `protected`. " +
+		"There is no guard of that name, or it is one of those that are always on: `loopback`, `link-local`, `protected`, `html`, `not-text` and `truncated`. " +
 			"A name with a slip in it would leave the guard on without a word.",
 	},
 	{

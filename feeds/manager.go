@@ -1,0 +1,361 @@
+package feeds
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"maps"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+	"golang.org/x/sys/unix"
+
+	"pavise.dev/pavise/api"
+	"pavise.dev/pavise/feeds/fetch"
+	"pavise.dev/pavise/feeds/guard"
+	"pavise.dev/pavise/feeds/snapshot"
+)
+
+// Config of a Manager.
+type Config struct {
+	// Dir is the folder to keep everything in; only this user should be able to enter it.
+	Dir string
+	// Client fetches.
+	Client *fetch.Client
+	// Secrets may be nil.
+	Secrets Secrets
+	// Own is what no feed may block, beside the hosts that feeds are fetched from: the
+	// control plane, the API server, the cluster's networks, the DNS servers.
+	Own []guard.Place
+	// Fetches is how many feeds are fetched at a time. Default 4.
+	Fetches int
+	// Log may be nil.
+	Log *slog.Logger
+
+	now func() time.Time // tests set it
+}
+
+// Manager keeps the feeds of one folder. Its methods may be called from any goroutine.
+type Manager struct {
+	c       Config
+	lock    *os.File
+	fetches *semaphore.Weighted
+	current atomic.Pointer[snapshot.Snapshot]
+	wake    chan struct{} // there is something to compile
+	again   chan struct{} // the feeds were set anew
+
+	compiling sync.Mutex // held while compiling
+	mu        sync.Mutex // of all below
+	keepers   map[string]*kept
+	order     []string
+	trouble   error // of the last compilation
+	until     time.Time
+}
+
+// kept is a keeper with its state. It stays while there is a feed of its name.
+type kept struct {
+	refreshing sync.Mutex // held while refreshing
+	keeper     keeper     // of Manager.mu, as the next
+	state      state
+}
+
+// ErrLocked says that another process keeps the feeds of the folder.
+var ErrLocked = errors.New("in use by another process, which refreshes the feeds itself")
+
+// Open takes the folder, and brings what is in force there back into force. There may be
+// a Manager of the same folder in no other place.
+func Open(c Config) (*Manager, error) {
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.now == nil {
+		c.now = time.Now
+	}
+	if c.Fetches <= 0 {
+		c.Fetches = 4
+	}
+	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
+		return nil, err
+	}
+	lock, err := os.OpenFile(filepath.Join(c.Dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		lock.Close()
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			err = ErrLocked
+		}
+		return nil, fmt.Errorf("%s: %w", c.Dir, err)
+	}
+	m := &Manager{
+		c: c, lock: lock, fetches: semaphore.NewWeighted(int64(c.Fetches)),
+		wake: make(chan struct{}, 1), again: make(chan struct{}, 1), keepers: map[string]*kept{},
+	}
+	if err := snapshot.Clean(c.Dir); err != nil {
+		c.Log.Warn("what an earlier process left could not be removed", "error", err)
+	}
+	s, err := snapshot.Open(m.path())
+	switch {
+	case err == nil:
+		m.current.Store(s)
+	case !errors.Is(err, fs.ErrNotExist):
+		c.Log.Error("the snapshot on disk cannot be used, and is compiled again", "error", err)
+	}
+	return m, nil
+}
+
+// Close gives the folder back. Run has to have ended.
+func (m *Manager) Close() error { return m.lock.Close() }
+
+func (m *Manager) path() string { return filepath.Join(m.c.Dir, snapshotName) }
+
+// Snapshot is what is in force; nil before the first was compiled.
+func (m *Manager) Snapshot() *snapshot.Snapshot { return m.current.Load() }
+
+// Set replaces the feeds. What is known of those that stay is kept; a feed that goes is
+// out of force with the next compilation, and what is on disk of it stays there.
+func (m *Manager) Set(list []Feed) error {
+	own := append([]guard.Place(nil), m.c.Own...)
+	objects := make([]*api.ThreatFeed, len(list))
+	for i, f := range list {
+		objects[i] = &api.ThreatFeed{Spec: f.Spec}
+	}
+	own = append(own, guard.Hosts(objects...)...)
+	for _, o := range objects {
+		// A feed's host given as an address is a place by itself.
+		if a, err := netip.ParseAddr(o.Spec.Host()); err == nil {
+			own = append(own, guard.Place{Prefix: netip.PrefixFrom(a.Unmap(), a.Unmap().BitLen()), Why: "a feed is fetched from it"})
+		}
+	}
+	places := guard.NewPlaces(own...)
+	next := make(map[string]keeper, len(list))
+	order := make([]string, 0, len(list))
+	for _, f := range list {
+		g, err := guard.For(&f.Spec, places)
+		if err != nil {
+			return fmt.Errorf("feed %s: %w", f.Name, err)
+		}
+		next[f.Name] = keeper{feed: f, guard: g, dir: m.c.Dir}
+		order = append(order, f.Name)
+	}
+	m.mu.Lock()
+	m.order = order
+	maps.DeleteFunc(m.keepers, func(name string, _ *kept) bool { _, stays := next[name]; return !stays })
+	for name, keeper := range next {
+		k := m.keepers[name]
+		if k == nil || k.state.Origin != keeper.feed.origin() {
+			k = &kept{state: m.known(&keeper.feed)}
+			m.keepers[name] = k
+		}
+		k.keeper = keeper
+	}
+	m.mu.Unlock()
+	signal(m.again)
+	signal(m.wake)
+	return nil
+}
+
+// known is what the folder knows of a feed.
+func (m *Manager) known(f *Feed) state {
+	st, err := readState(m.c.Dir, f)
+	if err != nil {
+		m.c.Log.Error("what is known of a feed cannot be read; it is fetched again", "feed", f.Name, "error", err)
+	}
+	st.Origin = f.origin()
+	return st
+}
+
+// signal leaves a mark that somebody looks for later.
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// Status of every feed, in the order of Set.
+func (m *Manager) Status() []Status {
+	now := m.c.now()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	out := make([]Status, 0, len(m.order))
+	for _, name := range m.order {
+		k := m.keepers[name]
+		out = append(out, statusOf(&k.keeper.feed, &k.state, now))
+	}
+	return out
+}
+
+// Trouble is why the last compilation failed; nil if it did not.
+func (m *Manager) Trouble() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.trouble
+}
+
+// ErrNoFeed says that there is no feed of that name.
+var ErrNoFeed = errors.New("no such feed")
+
+// Refresh fetches one feed now. What became of it is in the status; the error says that
+// there is no such feed, that it is suspended, or that the folder cannot be written to.
+// accept takes a feed that shrank or grew too much.
+func (m *Manager) Refresh(ctx context.Context, name string, accept bool) (Status, error) {
+	if err := m.fetches.Acquire(ctx, 1); err != nil {
+		return Status{}, err
+	}
+	defer m.fetches.Release(1)
+	m.mu.Lock()
+	k := m.keepers[name]
+	m.mu.Unlock()
+	if k == nil {
+		return Status{}, fmt.Errorf("%w: %s", ErrNoFeed, name)
+	}
+	k.refreshing.Lock()
+	defer k.refreshing.Unlock()
+	m.mu.Lock()
+	keeper, st := k.keeper, k.state
+	m.mu.Unlock()
+	if keeper.feed.Spec.Suspend {
+		return Status{}, fmt.Errorf("feed %s is suspended", name)
+	}
+	got, err := keeper.refresh(ctx, m.c.Client, m.c.Secrets, st, accept, m.c.now())
+	if err != nil {
+		return Status{}, err
+	}
+	m.mu.Lock()
+	k.state = got.state
+	status := statusOf(&keeper.feed, &k.state, m.c.now())
+	m.mu.Unlock()
+	m.report(&status, got.changed)
+	if got.changed {
+		signal(m.wake)
+	}
+	return status, nil
+}
+
+func (m *Manager) report(s *Status, changed bool) {
+	switch {
+	case s.Error != "":
+		m.c.Log.Error("a feed could not be refreshed; its last good stands", "feed", s.Name, "state", s.State, "error", s.Error, "entries", s.Entries)
+	case changed:
+		m.c.Log.Info("a feed changed", "feed", s.Name, "entries", s.Entries, "added", s.Added, "removed", s.Removed, "left out", s.Unreadable+s.Guarded)
+	default:
+		m.c.Log.Debug("a feed is as it was", "feed", s.Name)
+	}
+}
+
+// Compile makes one snapshot of the last good of all feeds and puts it into force. With an
+// error, what was in force stays.
+func (m *Manager) Compile(ctx context.Context) error {
+	m.compiling.Lock()
+	defer m.compiling.Unlock()
+	err := m.compile(ctx)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	m.mu.Lock()
+	m.trouble = err
+	m.mu.Unlock()
+	if err != nil {
+		m.c.Log.Error("the feeds could not be compiled; the last snapshot stays in force", "error", err)
+	}
+	return err
+}
+
+func (m *Manager) compile(ctx context.Context) error {
+	now := m.c.now()
+	for {
+		b, until, err := builderOf(ctx, m.bodies(now), m.key(), now)
+		var bad *bodyError
+		if errors.As(err, &bad) && ctx.Err() == nil {
+			// One body that cannot be read must not keep the others out of force.
+			if !m.drop(bad) {
+				return err
+			}
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		return m.publish(b, until)
+	}
+}
+
+// publish saves a snapshot, unless it is what is in force already, and puts it into force.
+func (m *Manager) publish(b *snapshot.Builder, until time.Time) error {
+	before := m.current.Load()
+	info, err := snapshot.Save(m.path(), b)
+	if err != nil {
+		return err
+	}
+	m.mu.Lock()
+	m.until = until
+	m.mu.Unlock()
+	if before != nil && before.Digest() == info.Digest {
+		return nil
+	}
+	s, err := snapshot.Open(m.path())
+	if err != nil {
+		return err
+	}
+	m.current.Store(s)
+	m.c.Log.Info("feeds in force", "snapshot", s.Digest(), "ipv4", info.IPv4, "ipv6", info.IPv6, "names", info.Names, "octets", info.Size)
+	return nil
+}
+
+// key is that of the snapshot in force, so that the next differs from it in little.
+func (m *Manager) key() snapshot.Key {
+	if s := m.current.Load(); s != nil {
+		return s.Key()
+	}
+	return snapshot.Key{}
+}
+
+// bodies are what is to be in force now.
+func (m *Manager) bodies(now time.Time) []body {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	out := make([]body, 0, len(m.order))
+	for _, name := range m.order {
+		k := m.keepers[name]
+		feed := k.keeper.feed
+		if feed.Spec.Suspend {
+			continue
+		}
+		b := body{feed: &feed, guard: k.keeper.guard}
+		if k.state.inForce(&feed.Spec, now) {
+			b.path = filepath.Join(dirOf(m.c.Dir, name), k.state.Body)
+			b.digest, b.exceptions = k.state.Digest, k.state.Exceptions > 0
+		}
+		out = append(out, b)
+	}
+	return out
+}
+
+// drop forgets the body of a feed that cannot be read any more, so that it is fetched
+// again at once. It returns false if there was none.
+func (m *Manager) drop(bad *bodyError) bool {
+	m.mu.Lock()
+	k := m.keepers[bad.name]
+	if k == nil || k.state.Body == "" {
+		m.mu.Unlock()
+		return false
+	}
+	k.state = state{Origin: k.state.Origin, Error: bad.err.Error(), LastAttempt: k.state.LastAttempt}
+	st := k.state
+	m.mu.Unlock()
+	m.c.Log.Error("the last good of a feed cannot be read; it is out of force until it was fetched again", "feed", bad.name, "error", bad.err)
+	if err := writeState(m.c.Dir, bad.name, st); err != nil {
+		m.c.Log.Error("what is known of a feed could not be written", "feed", bad.name, "error", err)
+	}
+	signal(m.again)
+	return true
+}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -55,7 +56,7 @@ type checkReport struct {
 }
 
 func printProblems(w io.Writer, output string, c *compiled) error {
-	objects := len(c.set.AccessPolicies) + len(c.set.ClusterAccessPolicies) + len(c.set.NetworkSets) + len(c.set.Workloads) + len(c.set.Namespaces)
+	objects := len(c.set.AccessPolicies) + len(c.set.ClusterAccessPolicies) + len(c.set.NetworkSets) + len(c.set.Workloads) + len(c.set.Namespaces) + len(c.set.ThreatFeeds)
 	if output == "json" {
 		r := checkReport{Objects: objects, Problems: c.problems}
 		if c.model != nil {
@@ -78,6 +79,9 @@ func printProblems(w io.Writer, output string, c *compiled) error {
 func plural(n int, what string) string {
 	if n == 1 {
 		return "1 " + what
+	}
+	if stem, ok := strings.CutSuffix(what, "y"); ok {
+		return fmt.Sprintf("%d %sies", n, stem)
 	}
 	return fmt.Sprintf("%d %ss", n, what)
 }

@@ -24,10 +24,11 @@ func demoCommand() *cobra.Command {
 		Use:   "demo",
 		Short: "Run the quickstart: an upstream, Envoy, policies, and requests to judge",
 		Long: `Demo starts a small HTTP server, enforces DIR/config in front of it, sends the
-requests of DIR/requests.yaml and prints what became of each. Then it goes on serving and
-reloading until it is stopped, or ends with --once.
+requests of DIR/requests.yaml and prints what became of each. It serves the threat feeds
+of DIR/feeds as well, fetches them, and asks them what DIR/lookups.yaml asks. Then it
+goes on serving and reloading until it is stopped, or ends with --once.
 
-Exit codes: 0 every verdict was the expected one, 1 one was not, 3 it could not start.`,
+Exit codes: 0 every answer was the expected one, 1 one was not, 3 it could not start.`,
 		Example: `  pavise demo
   pavise demo --once`,
 		Args: cobra.NoArgs,
@@ -89,10 +90,23 @@ func demo(ctx context.Context, out io.Writer, o standaloneOptions, dir string, o
 	}
 	journal := newJournal()
 	o.decided = journal.add
+	if err := privateDir(o.runDir); err != nil {
+		return failed(err)
+	}
+	// Feeds are fetched for the first time in each demo.
+	o.state = filepath.Join(o.runDir, "demo-feeds")
+	if err := os.RemoveAll(o.state); err != nil {
+		return failed(err)
+	}
 	s, err := newStandalone(ctx, o)
 	if err != nil {
 		return err
 	}
+	stopFeeds, err := demoFeeds(ctx, filepath.Join(dir, "feeds"))
+	if err != nil {
+		return failed(err)
+	}
+	defer stopFeeds()
 	stopUpstream, err := demoUpstream(ctx, s)
 	if err != nil {
 		return failed(err)
@@ -111,8 +125,12 @@ func demo(ctx context.Context, out io.Writer, o standaloneOptions, dir string, o
 			return failed(err)
 		}
 		wrong := judge(running, out, probes, journal)
-		if wrong > 0 {
-			return &exitError{exitProblem, fmt.Errorf("%s not as expected", plural(wrong, "verdict"))}
+		listed, err := s.judgeFeeds(running, out, filepath.Join(dir, "lookups.yaml"))
+		if err != nil {
+			return failed(err)
+		}
+		if wrong += listed; wrong > 0 {
+			return &exitError{exitProblem, fmt.Errorf("%s not as expected", plural(wrong, "answer"))}
 		}
 		return nil
 	}()
@@ -125,8 +143,9 @@ Still serving, and reloading %s on every save. Try, in another terminal:
   curl -i --interface 127.0.0.3 http://127.0.0.1:18080/products
   bin/pavise explain --source elsewhere/stranger --workload shop/web GET http://shop.example:18080/products
   bin/pavise status
+  bin/pavise lookup --state %s evil.example
 Ctrl-C ends it.
-`, o.config)
+`, o.config, o.state)
 	return failed(<-done)
 }
 

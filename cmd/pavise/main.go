@@ -21,7 +21,7 @@ const (
 	exitProblem = 1 // what was asked about is not in order
 	exitUsage   = 2 // the command cannot be understood
 	exitFailed  = 3 // something in the way: a file, a port, Envoy
-	exitDenied  = 4 // explain --exit-code: the request would be denied
+	exitDenied  = 4 // --exit-code: what was asked about would be denied
 )
 
 // exitError carries an exit code; with a nil cause everything has been said.
@@ -78,7 +78,8 @@ workload. Every verdict has a reason by name.`,
 		SilenceErrors: true,
 		Version:       buildVersion(),
 	}
-	cmd.AddCommand(runCommand(), checkCommand(), explainCommand(), statusCommand(), demoCommand(), versionCommand())
+	cmd.AddCommand(runCommand(), checkCommand(), explainCommand(), statusCommand(),
+		feedsCommand(), lookupCommand(), demoCommand(), versionCommand())
 	return cmd
 }
 

@@ -28,6 +28,7 @@ func TestScripts(t *testing.T) {
 			e.Setenv("QUICKSTART", wd+"/../../examples/quickstart/config")
 			e.Setenv("PAVISE_ENVOY", os.Getenv("PAVISE_ENVOY"))
 			e.Setenv("XDG_RUNTIME_DIR", e.WorkDir)
+			e.Setenv("XDG_STATE_HOME", e.WorkDir+"/state-home")
 			return err
 		},
 	})

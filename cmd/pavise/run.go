@@ -23,6 +23,9 @@ func runCommand() *cobra.Command {
 force at once, a broken one is reported and the last good stays in force, an Envoy that
 ends is started again. It stops on SIGINT or SIGTERM, after Envoy has drained.
 
+Threat feeds of the folder are fetched when they are due, checked, and compiled into a
+snapshot that 'pavise lookup' asks; deciding on traffic by them is still to come.
+
 Decisions are printed as JSON, one a line, on standard output; the log goes to standard
 error.
 
@@ -61,6 +64,7 @@ func standaloneFlags(cmd *cobra.Command, o *standaloneOptions) {
 	f := cmd.Flags()
 	f.StringVar(&o.envoy, "envoy", "", "path of the Envoy to use; default $PAVISE_ENVOY, else the one that 'make envoy' brought")
 	f.StringVar(&o.runDir, "run-dir", defaultRunDir(), "directory for sockets")
+	stateFlag(cmd, &o.state)
 	f.IntVar(&o.concurrency, "concurrency", 0, "worker threads of Envoy; 0 is one for each hardware thread")
 }
 

@@ -14,6 +14,7 @@ import (
 
 	"pavise.dev/pavise/admin"
 	"pavise.dev/pavise/api"
+	"pavise.dev/pavise/feeds"
 	"pavise.dev/pavise/internal/envoy"
 	"pavise.dev/pavise/internal/watch"
 	"pavise.dev/pavise/policy"
@@ -26,6 +27,7 @@ const node = "standalone"
 
 type standaloneOptions struct {
 	config, envoy, runDir string
+	state                 string // directory of feeds
 	concurrency           int
 	envoyLog              string // warning when empty
 	log                   *slog.Logger
@@ -41,6 +43,7 @@ type standalone struct {
 	resolver netip.AddrPort
 	server   *xds.Server
 	envoyUp  *envoy.Supervisor
+	feeds    *feedKeeper
 	recent   ring
 	denied   atomic.Int64
 
@@ -64,12 +67,18 @@ func newStandalone(ctx context.Context, o standaloneOptions) (*standalone, error
 	if err := privateDir(o.runDir); err != nil {
 		return nil, failed(err)
 	}
-	s := &standalone{standaloneOptions: o, names: &dns.Server{Logger: o.log.With("from", "dns")}}
+	s := &standalone{
+		standaloneOptions: o, names: &dns.Server{Logger: o.log.With("from", "dns")},
+		feeds: newFeedKeeper(o.state, o.log.With("from", "feeds")),
+	}
 	if s.resolver, err = s.names.Listen(ctx); err != nil {
 		return nil, failed(err)
 	}
 	if !s.reload() {
 		return nil, &exitError{exitProblem, fmt.Errorf("%s has errors and nothing is in force; `pavise check %s` lists them", o.config, o.config)}
+	}
+	if err := s.feeds.set(s.current); err != nil {
+		return nil, failed(err)
 	}
 	control, adm := filepath.Join(o.runDir, "xds.sock"), filepath.Join(o.runDir, "envoy.sock")
 	bootstrap, err := xds.Bootstrap(xds.BootstrapConfig{Node: node, ControlSocket: control, AdminSocket: adm})
@@ -91,6 +100,7 @@ func newStandalone(ctx context.Context, o standaloneOptions) (*standalone, error
 // run serves until the context ends, and ends in the order in which requests flow:
 // Envoy drains while its control plane is still there.
 func (s *standalone) run(ctx context.Context) error {
+	defer s.feeds.close()
 	if err := s.server.Set(ctx, node, s.current.resources); err != nil {
 		return err
 	}
@@ -103,6 +113,7 @@ func (s *standalone) run(ctx context.Context) error {
 	h.Go(func() error { return admin.Serve(hctx, adminSocket(s.runDir), s) })
 	g.Go(func() error { return s.envoyUp.Run(gctx) })
 	g.Go(func() error { return watch.Folder(gctx, s.config, s.log, func() { s.reloadAndSet(gctx) }) })
+	g.Go(func() error { return s.feeds.run(gctx) })
 	g.Go(func() error { s.announce(gctx); return nil })
 	g.Go(func() error {
 		select {
@@ -180,6 +191,9 @@ func (s *standalone) reloadAndSet(ctx context.Context) {
 	s.mu.Lock()
 	c := s.current
 	s.mu.Unlock()
+	if err := s.feeds.set(c); err != nil {
+		s.log.Error("the feeds of the folder could not be taken; those of before stay", "error", err)
+	}
 	if before != nil && c.model.Digest == before.Digest {
 		return
 	}
@@ -224,6 +238,9 @@ type standaloneStatus struct {
 	LastExit string        `json:"lastExit,omitempty"`
 	Denied   int64         `json:"denied"`
 	Dropped  int64         `json:"dropped"`
+	// Feeds, and why the last of them could not be compiled.
+	Feeds       []feeds.Status `json:"feeds,omitempty"`
+	FeedTrouble string         `json:"feedTrouble,omitempty"`
 }
 
 // Status implements admin.Source.
@@ -235,6 +252,12 @@ func (s *standalone) Status() any {
 		Config: s.config, LoadedAt: s.loadedAt, Broken: s.broken, Problems: s.problems,
 		Digest: s.current.model.Digest, InForce: st.InForce() && st.Connected, Envoy: st,
 		PID: up.PID, Restarts: up.Restarts, Denied: s.denied.Load(), Dropped: s.recent.dropped(),
+	}
+	if m := s.feeds.get(); m != nil {
+		out.Feeds = m.Status()
+		if err := m.Trouble(); err != nil {
+			out.FeedTrouble = err.Error()
+		}
 	}
 	if up.LastExit != nil {
 		out.LastExit = up.LastExit.Error()

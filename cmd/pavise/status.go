@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"pavise.dev/pavise/admin"
+	"pavise.dev/pavise/feeds"
 )
 
 func statusCommand() *cobra.Command {
@@ -47,6 +48,12 @@ Exit codes: 0 everything is in force, 1 it is not, 2 usage, 3 no process answers
 				for _, p := range s.Problems {
 					fmt.Fprintf(t, "\t%s\n", p)
 				}
+				if s.FeedTrouble != "" {
+					fmt.Fprintf(t, "feeds\tcould not be compiled, the last snapshot stays: %s\n", oneLine(s.FeedTrouble))
+				}
+				for _, f := range s.Feeds {
+					fmt.Fprintf(t, "feed\t%s\n", feedLine(f))
+				}
 				if err := t.Flush(); err != nil {
 					return failed(err)
 				}
@@ -60,4 +67,16 @@ Exit codes: 0 everything is in force, 1 it is not, 2 usage, 3 no process answers
 	cmd.Flags().StringVar(&runDir, "run-dir", defaultRunDir(), "run directory of the process to ask")
 	outputFlag(cmd, &output)
 	return cmd
+}
+
+// feedLine is a feed in a line.
+func feedLine(f feeds.Status) string {
+	line := fmt.Sprintf("%s: %s, %s", f.Name, f.State, plural(int(f.Entries), "entry"))
+	if f.LastSuccess != nil {
+		line += ", last confirmed " + stamp(f.LastSuccess)
+	}
+	if f.Error != "" {
+		line += "; " + oneLine(f.Error)
+	}
+	return line
 }

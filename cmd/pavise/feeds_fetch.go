@@ -1,0 +1,108 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"pavise.dev/pavise/feeds"
+	"pavise.dev/pavise/feeds/fetch"
+)
+
+func feedsFetchCommand() *cobra.Command {
+	var from feedsFrom
+	var output string
+	var accept bool
+	cmd := &cobra.Command{
+		Use:   "fetch [NAME…] --config DIR",
+		Short: "Fetch feeds now and compile them",
+		Long: `Fetch asks for the named feeds, or for all, checks what came, and makes a snapshot of
+the last good of every feed. What cannot be fetched or is not believed changes nothing
+that is in force. Suspended feeds are passed over.
+
+With --accept a feed is taken that has shrunk or grown more than its guards allow; name
+it.
+
+Exit codes: 0 every feed is in order, 1 one is not, 2 usage, 3 the state directory is
+in use by a running process, or cannot be written to.`,
+		Example: `  pavise feeds fetch --config ./policies
+  pavise feeds fetch botnets --accept --config ./policies`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			list, err := from.load()
+			if err != nil {
+				return err
+			}
+			if accept && len(args) == 0 {
+				return errors.New("--accept: name the feeds to accept")
+			}
+			names, err := pick(list, args)
+			if err != nil {
+				return err
+			}
+			if err := privateDir(from.state); err != nil {
+				return failed(err)
+			}
+			client := fetch.New(fetch.Options{UserAgent: fetch.UserAgent(buildVersion())})
+			defer client.Close()
+			m, err := feeds.Open(feeds.Config{Dir: from.state, Client: client, Own: ownPlaces(nil), Log: slog.New(slog.DiscardHandler)})
+			if errors.Is(err, feeds.ErrLocked) {
+				return failed(fmt.Errorf("%w; `pavise feeds list` shows when", err))
+			}
+			if err != nil {
+				return failed(err)
+			}
+			defer m.Close()
+			if err := m.Set(list); err != nil {
+				return failed(err)
+			}
+			p := newProgress(cmd.ErrOrStderr())
+			bar := p.count("fetching", int64(len(names)))
+			var g errgroup.Group
+			for _, name := range names {
+				g.Go(func() error {
+					st, err := m.Refresh(cmd.Context(), name, accept)
+					if err == nil {
+						bar.step(1, fmt.Sprintf("%s: %s", name, st.State))
+					}
+					return err
+				})
+			}
+			err = g.Wait()
+			p.done()
+			if err == nil {
+				err = m.Compile(cmd.Context())
+			}
+			if err != nil {
+				return failed(err)
+			}
+			return printFeeds(cmd.OutOrStdout(), output, m.Status())
+		},
+	}
+	from.flags(cmd)
+	cmd.Flags().BoolVar(&accept, "accept", false, "take the named feeds although they shrank or grew too much")
+	outputFlag(cmd, &output)
+	return cmd
+}
+
+// pick returns the names to fetch: those that were asked for, or all that are not
+// suspended.
+func pick(list []feeds.Feed, args []string) ([]string, error) {
+	var names []string
+	known := map[string]bool{}
+	for _, f := range list {
+		known[f.Name] = true
+		if !f.Spec.Suspend && (len(args) == 0 || slices.Contains(args, f.Name)) {
+			names = append(names, f.Name)
+		}
+	}
+	for _, a := range args {
+		if !known[a] {
+			return nil, fmt.Errorf("there is no feed %q; `pavise feeds list` shows them", a)
+		}
+	}
+	return names, nil
+}

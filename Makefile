@@ -20,7 +20,7 @@ ON_ENVOY = $(patsubst %,./%/...,$(filter-out $(patsubst %/go.mod,%,$(wildcard te
 ENVOYS   = $(shell awk '!/^\#/ && NF && !seen[$$1]++ { print $$1 }' deploy/envoy/versions.txt)
 VERSION  = $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 
-# Passed on to what `run` and `bench-policy` start, and to `go test`.
+# Passed on to what `run` and the benchmarks start, and to `go test`.
 ARGS ?=
 TESTFLAGS ?=
 # For each fuzz target.
@@ -96,6 +96,14 @@ fuzz: need-go ## run each fuzz target for FUZZTIME
 .PHONY: bench-policy
 bench-policy: need-go ## measure the policy engine; ARGS are the benchmark's
 	go run ./benchmarks/policy $(ARGS)
+
+.PHONY: bench-lookup
+bench-lookup: need-go ## measure looking up in a million prefixes and ten million names
+	go run ./benchmarks/lookup $(ARGS)
+
+.PHONY: bench-feeds
+bench-feeds: need-go ## measure compiling feeds, deltas and opening a snapshot
+	go run ./benchmarks/feeds $(ARGS)
 
 .PHONY: docs
 docs: need-go ## generate the reference pages

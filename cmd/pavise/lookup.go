@@ -77,7 +77,7 @@ func printAnswers(w io.Writer, output string, answers []feeds.Answer) error {
 	fmt.Fprintln(t, "ASKED\tFEED\tACTION\tLINE\tENTRY\tSINCE")
 	for _, a := range answers {
 		if len(a.Hits) == 0 {
-			fmt.Fprintf(t, "%s\tnot listed\t\t\t\t\n", a.Asked)
+			fmt.Fprintf(t, "%s\tnot listed\n", a.Asked)
 		}
 		for _, h := range a.Hits {
 			fmt.Fprintf(t, "%s\t%s\t%s\t%d\t%s\t%s\n", a.Asked, h.Feed, h.Action, h.Line, h.Entry, sinceWhen(h))

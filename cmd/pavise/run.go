@@ -55,6 +55,7 @@ socket cannot be had.`,
 	f.StringVar(&o.config, "config", "", "folder of policies and workloads")
 	_ = cmd.MarkFlagRequired("config")
 	standaloneFlags(cmd, &o)
+	stateFlag(cmd, &o.state)
 	f.StringVar(&decisions, "decisions", "denied", "which decisions to print: all, denied (and what audited policies would deny) or none")
 	f.StringVar(&logLevel, "log-level", "info", "debug, info, warn or error")
 	return cmd
@@ -64,7 +65,6 @@ func standaloneFlags(cmd *cobra.Command, o *standaloneOptions) {
 	f := cmd.Flags()
 	f.StringVar(&o.envoy, "envoy", "", "path of the Envoy to use; default $PAVISE_ENVOY, else the one that 'make envoy' brought")
 	f.StringVar(&o.runDir, "run-dir", defaultRunDir(), "directory for sockets")
-	stateFlag(cmd, &o.state)
 	f.IntVar(&o.concurrency, "concurrency", 0, "worker threads of Envoy; 0 is one for each hardware thread")
 }
 

@@ -17,6 +17,9 @@ var forbidden = map[string][]string{
 	"internal/watch":     {module + "api", module + "policy", module + "xds"},
 	"xds":                {module + "admin", module + "proxy", "k8s.io/client-go"},
 	"xds/matcher":        {module + "admin", "github.com/envoyproxy/go-control-plane/pkg", "google.golang.org/grpc/server"},
+	"feeds":              {module + "policy", module + "xds", module + "admin", module + "proxy", "github.com/envoyproxy/", "k8s.io/client-go"},
+	"feeds/snapshot":     {module + "api", module + "policy", module + "feeds/parse", module + "internal", "net/http"},
+	"feeds/parse":        {module + "policy", module + "feeds/fetch"},
 	"internal/policygen": {module + "xds", "github.com/envoyproxy/"},
 }
 
@@ -25,6 +28,10 @@ var direct = map[string][]string{
 	"github.com/envoyproxy/go-control-plane": {"xds", "benchmarks"},
 	"github.com/miekg/dns":                   {"proxy/dns"},
 	"github.com/spf13/cobra":                 {"cmd"},
+	"github.com/vbauerster/mpb":              {"cmd"},
+	"github.com/hashicorp/go-retryablehttp":  {"feeds/fetch"},
+	"github.com/theory/jsonpath":             {"api", "feeds/parse"},
+	"github.com/yl2chen/cidranger":           {"benchmarks"},
 	"github.com/fsnotify/fsnotify":           {"internal/watch"},
 }
 

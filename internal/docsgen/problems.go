@@ -34,7 +34,10 @@ var groups = []struct{ prefix, title string }{
 	{"PAV03", "Ports"},
 	{"PAV04", "HTTP"},
 	{"PAV05", "Domains and TLS"},
-	{"PAV06", "Workloads"},
+	{"PAV060", "Workloads"},
+	{"PAV065", "Threat feeds"},
+	{"PAV066", "Threat feeds: secrets, trust and guards"},
+	{"PAV067", "Threat feeds: the rest"},
 	{"PAV07", "What policies come to"},
 	{"PAV08", "What Envoy is given"},
 }

@@ -130,7 +130,7 @@ func TestFits(t *testing.T) {
 // quickstart around it. Those of the README are taken from the quickstart as they are.
 func TestPoliciesOnPages(t *testing.T) {
 	around := read(t, "examples/quickstart/config/workloads.yaml")
-	quickstart := read(t, "examples/quickstart/config/policies.yaml")
+	quickstart := read(t, "examples/quickstart/config/policies.yaml") + read(t, "examples/quickstart/config/feeds.yaml")
 	n := 0
 	for _, page := range pages(t) {
 		for _, f := range fences(t, page) {

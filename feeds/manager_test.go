@@ -2,6 +2,7 @@ package feeds
 
 import (
 	"context"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -208,7 +209,7 @@ func TestValidatorsSurviveARestart(t *testing.T) {
 			w.WriteHeader(http.StatusNotModified)
 			return
 		}
-		w.Write([]byte("192.0.2.1\n"))
+		_, _ = io.WriteString(w, "192.0.2.1\n")
 	})
 	f := feedAt(s.URL)
 	x := newFixture(t, t.TempDir())

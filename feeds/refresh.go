@@ -65,7 +65,7 @@ func (k *keeper) refresh(ctx context.Context, c *fetch.Client, secrets Secrets, 
 func (k *keeper) interval() time.Duration {
 	d := k.feed.Spec.Interval()
 	if j := k.feed.Spec.Jitter(); j > 0 {
-		d += rand.N(j)
+		d += rand.N(j) //nolint:gosec // spreads fetches, and hides nothing
 	}
 	return d
 }

@@ -50,7 +50,7 @@ const policyName = "bench/app/http/policy"
 // resources compiles the set. The upstream is taken out (a direct response) and so is
 // the access log: what is measured is Envoy and the policy.
 func (c *contender) resources() (*xds.Resources, error) {
-	set, problems := api.NewSet(c.set.objects(int32(c.port))...) //nolint:gosec // a port
+	set, problems := api.NewSet(c.set.objects(int32(c.port))...)
 	if api.HasErrors(problems) {
 		return nil, fmt.Errorf("%s: %v", c.name, problems[0])
 	}

@@ -33,10 +33,7 @@ func below(list []uint16, from, to uint32, low uint16) uint32 {
 	n := to - from
 	for n > window {
 		half := n / 2
-		upper := from + half
-		if list[upper-1] <= low { // a conditional move
-			from = upper
-		}
+		from += half * atMost(uint32(list[from+half-1]), uint32(low))
 		n -= half
 	}
 	p := unsafe.Pointer(&list[from])

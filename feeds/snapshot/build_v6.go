@@ -41,7 +41,7 @@ func (b *v6Builder) add(a netip.Addr, bits int, feed uint16, line uint32) error 
 	return nil
 }
 
-// write writes the six sections of IPv6 and returns how many entries there are.
+// write writes the sections of IPv6 and returns how many entries there are.
 func (b *v6Builder) write(w *writer) int64 {
 	items := b.list.drain(make([]rec6, 0, b.list.n))
 	slices.SortFunc(items, rec6.compare)
@@ -111,6 +111,7 @@ type borders6 struct {
 	groups      []uint32 // where the borders of a top begin
 	mids        []uint32 // bits 32 to 63 of each border
 	lows        []uint64 // and bits 64 to 127
+	marks       []uint64 // a bit for each border, set where its low is not 0
 }
 
 func (b *borders6) add(start, last u128) {
@@ -151,6 +152,13 @@ func (b *borders6) put(border u128) {
 	}
 	b.mids = append(b.mids, uint32(border.hi))
 	b.lows = append(b.lows, border.lo)
+	at := len(b.lows) - 1
+	if at%64 == 0 {
+		b.marks = append(b.marks, 0)
+	}
+	if border.lo != 0 {
+		b.marks[at/64] |= 1 << (at % 64)
+	}
 }
 
 func (b *borders6) write(w *writer) {
@@ -174,4 +182,6 @@ func (b *borders6) write(w *writer) {
 	w.write(octets(b.mids))
 	w.begin(secV6Lows)
 	w.write(octets(b.lows))
+	w.begin(secV6Marks)
+	w.write(octets(b.marks))
 }

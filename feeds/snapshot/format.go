@@ -33,6 +33,7 @@ const (
 	secV6Groups
 	secV6Mids
 	secV6Lows
+	secV6Marks
 	secNames
 	secPostings
 	secBuckets
@@ -44,14 +45,14 @@ const (
 var sectionNames = [sections]string{
 	"feeds",
 	"IPv4 entries", "IPv4 ranges", "IPv4 directory", "IPv4 borders",
-	"IPv6 entries", "IPv6 directory", "IPv6 tops", "IPv6 groups", "IPv6 middles", "IPv6 lows",
+	"IPv6 entries", "IPv6 directory", "IPv6 tops", "IPv6 groups", "IPv6 middles", "IPv6 lows", "IPv6 marks",
 	"names", "postings", "name buckets", "filter of parents", "filter of names",
 }
 
 // hot are the sections that a look-up that finds nothing reads.
 var hot = [sections]bool{
 	secV4Dir: true, secV4Borders: true,
-	secV6Dir: true, secV6Tops: true, secV6Groups: true, secV6Mids: true, secV6Lows: true,
+	secV6Dir: true, secV6Tops: true, secV6Groups: true, secV6Mids: true, secV6Lows: true, secV6Marks: true,
 	secBuckets: true, secDeep: true, secFilter: true,
 }
 

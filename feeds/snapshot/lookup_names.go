@@ -1,6 +1,7 @@
 package snapshot
 
 import (
+	"bytes"
 	"encoding/binary"
 	"unsafe"
 )
@@ -102,8 +103,7 @@ func (x *nameIndex) walk(name []byte, visit func(at int, n node) bool) {
 	}
 	labels, at := 0, len(name)
 	for at > 0 {
-		for at--; at > 0 && name[at-1] != '.'; at-- {
-		}
+		at = bytes.LastIndexByte(name[:at-1], '.') + 1
 		labels++
 		h := x.hash(name, at)
 		if passes(x.filter, h) {

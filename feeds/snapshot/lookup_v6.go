@@ -12,6 +12,7 @@ type v6Index struct {
 	groups  []uint32
 	mids    []uint32
 	lows    []uint64
+	marks   []uint64
 	entries []byte
 }
 
@@ -21,6 +22,7 @@ func (x *v6Index) open(s *Snapshot) error {
 	x.groups = items[uint32](s.section(secV6Groups))
 	x.mids = items[uint32](s.section(secV6Mids))
 	x.lows = items[uint64](s.section(secV6Lows))
+	x.marks = items[uint64](s.section(secV6Marks))
 	x.entries = s.section(secV6Entries)
 	if len(x.dir) == 0 {
 		if len(x.tops)+len(x.groups)+len(x.mids)+len(x.lows) != 0 {
@@ -33,7 +35,7 @@ func (x *v6Index) open(s *Snapshot) error {
 		return corrupt(sectionNames[secV6Dir], "it does not fit the tops")
 	case len(x.groups) != len(x.tops)-slack/2+1 || !ascending(x.groups, len(x.mids)):
 		return corrupt(sectionNames[secV6Groups], "they do not fit the middles")
-	case len(x.lows) != len(x.mids):
+	case len(x.lows) != len(x.mids) || len(x.marks) != (len(x.mids)+63)/64:
 		return corrupt(sectionNames[secV6Lows], "they do not fit the middles")
 	}
 	return nil
@@ -64,36 +66,37 @@ func (x *v6Index) rank(from, to, mid uint32, low uint64) uint32 {
 	if n == 0 {
 		return from
 	}
-	mids := x.mids[from:to]
-	base := uint32(0)
+	last := from // of those that are at most mid
 	for n > 1 {
 		half := n / 2
-		upper := base + half
-		if mids[upper] <= mid { // a conditional move
-			base = upper
-		}
+		last += half * atMost(x.mids[last+half], mid)
 		n -= half
 	}
-	if mids[base] > mid {
-		return from
+	found := x.mids[last]
+	if found == mid && x.marks[last/64]>>(last%64)&1 != 0 {
+		return x.rankLow(from, last+1, mid, low)
 	}
-	end := base + 1
-	if mids[base] < mid {
-		return from + end
-	}
-	// A border with the same high 64 bits: single addresses have two, and more of them may
-	// share those bits.
-	first := uint32(0)
-	for first < end {
-		middle := first + (end-first)/2
-		if mids[middle] < mid || x.lows[from+middle] <= low {
-			first = middle + 1
+	// A border whose low is 0 is at most any address that shares its high 64 bits.
+	return last + atMost(found, mid)
+}
+
+// rankLow is rank where some of the last borders share the high 64 bits with the address:
+// those of single addresses, mostly.
+func (x *v6Index) rankLow(from, to, mid uint32, low uint64) uint32 {
+	for from < to {
+		middle := from + (to-from)/2
+		if x.mids[middle] < mid || x.lows[middle] <= low {
+			from = middle + 1
 		} else {
-			end = middle
+			to = middle
 		}
 	}
-	return from + first
+	return from
 }
+
+// atMost is 1 if a is at most b, else 0. A branch would be mispredicted at every other
+// step of a search.
+func atMost(a, b uint32) uint32 { return uint32((uint64(a) - uint64(b) - 1) >> 63) }
 
 // entry6 is a view of one entry.
 type entry6 []byte

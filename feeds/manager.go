@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -120,10 +121,19 @@ func (m *Manager) path() string { return filepath.Join(m.c.Dir, snapshotName) }
 // Snapshot is what is in force; nil before the first was compiled.
 func (m *Manager) Snapshot() *snapshot.Snapshot { return m.current.Load() }
 
+// SetOwn replaces Config.Own, from the next Set on.
+func (m *Manager) SetOwn(own []guard.Place) {
+	m.mu.Lock()
+	m.c.Own = own
+	m.mu.Unlock()
+}
+
 // Set replaces the feeds. What is known of those that stay is kept; a feed that goes is
 // out of force with the next compilation, and what is on disk of it stays there.
 func (m *Manager) Set(list []Feed) error {
-	own := append([]guard.Place(nil), m.c.Own...)
+	m.mu.Lock()
+	own := slices.Clone(m.c.Own)
+	m.mu.Unlock()
 	objects := make([]*api.ThreatFeed, len(list))
 	for i, f := range list {
 		objects[i] = &api.ThreatFeed{Spec: f.Spec}

@@ -17,18 +17,20 @@
 //     Software", CCR 2012) the space is cut by its high bits first.
 //   - IPv6: the same for the high 32 bits within 2000::/3, then a list for the next 32
 //     and the low 64. What lies outside 2000::/3 is searched in the cold entries.
-//   - Domains: blocks of 32 octets, half a cache line: where the names of the block
-//     are, and fourteen 16-bit fingerprints. The ancestors of a name down to two labels
-//     have fingerprints too, so that one look at the last two labels of a name that is
-//     not listed usually ends the search.
+//   - Domains: a filter of ten bits for each name (blocked Bloom, four bits in one word),
+//     a second for what long names end in, and where in the file each bucket of eight
+//     names begins. One or two words of the filter answer for nearly every name that is
+//     not listed.
 //
 // Cold, asked after a hit: the entries with feed, line and the entry around them, and
-// the names themselves. A fingerprint that fits is compared with the name behind it, so
-// a hit is exact.
+// the names themselves. A name that passes the filter is compared with those of its
+// bucket, so a hit is exact.
 //
 // Names are hashed under a Key, so that somebody who fills a feed cannot choose names
-// that meet in one block; those that meet nevertheless go to a sorted list beside the
-// blocks, so that a search stays logarithmic whatever was listed.
+// that meet in one bucket.
+//
+// Save replaces a file in one step. Diff writes what is different in the next version,
+// arithmetic-coded, and Apply makes the next file of it, octet for octet.
 //
 // Every section has a checksum (CRC-32C), which Open verifies; a file that is cut short
 // or altered does not open. The checksums find accidents; a file that comes from

@@ -34,7 +34,7 @@ func FuzzLookup(f *testing.F) {
 		}
 		add(t, b, entries)
 		var out memory
-		if _, err := b.WriteTo(&out); err != nil {
+		if _, err := b.WriteTo(&locked{memory: &out}); err != nil {
 			t.Fatal(err)
 		}
 		s, err := open(aligned8(out))

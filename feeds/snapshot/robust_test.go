@@ -46,7 +46,7 @@ func sample(t testing.TB, shuffle *rand.Rand) []byte {
 	}
 	add(t, b, entries)
 	var out memory
-	if _, err := b.WriteTo(&out); err != nil {
+	if _, err := b.WriteTo(&locked{memory: &out}); err != nil {
 		t.Fatal(err)
 	}
 	return aligned8(out)
@@ -60,6 +60,18 @@ func (m *memory) WriteAt(b []byte, at int64) (int, error) {
 		*m = append(*m, make([]byte, end-len(*m))...)
 	}
 	return copy((*m)[at:], b), nil
+}
+
+// locked is a file that several goroutines write to.
+type locked struct {
+	mu     sync.Mutex
+	memory *memory
+}
+
+func (l *locked) WriteAt(b []byte, at int64) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.memory.WriteAt(b, at)
 }
 
 // aligned8 is a copy that begins where open needs it.

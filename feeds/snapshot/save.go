@@ -81,13 +81,13 @@ func (d disk) replace(path string, write func(*os.File) (Info, error)) (info Inf
 		return info, err
 	}
 	// A disk may notice only here that it is full.
-	if err = d.syncFile(f); err != nil {
+	if err := d.syncFile(f); err != nil {
 		return info, err
 	}
-	if err = f.Close(); err != nil {
+	if err := f.Close(); err != nil {
 		return info, err
 	}
-	if err = d.move(f.Name(), path); err != nil {
+	if err := d.move(f.Name(), path); err != nil {
 		return info, err
 	}
 	moved = true

@@ -41,7 +41,6 @@ func newWriter(to io.WriterAt) *writer {
 	for range n {
 		w.free <- nil
 	}
-	w.buf = <-w.free
 	w.buf = make([]byte, 0, roomMax) // grows to a piece if the file does
 	return w
 }
@@ -113,7 +112,7 @@ func (w *writer) cut() {
 	if next == nil {
 		next = make([]byte, 0, piece+roomMax)
 	}
-	w.buf = append(next[:0], rest...)
+	w.buf = next[:copy(next[:len(rest)], rest)]
 	w.summed = len(rest)
 	w.done.Go(func() {
 		w.put(full, number)
@@ -153,11 +152,4 @@ func (w *writer) finish() (Digest, error) {
 		return Digest{}, err
 	}
 	return sha256.Sum256(b), nil
-}
-
-// failed says whether writing has failed, so that going on is of no use.
-func (w *writer) failed() bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.first != nil
 }

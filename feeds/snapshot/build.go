@@ -1,7 +1,6 @@
 package snapshot
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -71,8 +70,6 @@ func (b *Builder) AddException(feed int, name []byte, line uint32) error {
 	return nil
 }
 
-var twoDots = []byte("..")
-
 func (b *Builder) addName(feed int, name []byte, flags uint8, line uint32) error {
 	if uint(feed) >= uint(len(b.feeds)) {
 		return errFeed
@@ -80,7 +77,7 @@ func (b *Builder) addName(feed int, name []byte, flags uint8, line uint32) error
 	if len(name) == 0 || len(name) > maxName || flags&uint8(Self|Below) == 0 {
 		return fmt.Errorf("line %d: a name of %d octets: a snapshot holds 1 to %d", line, len(name), maxName)
 	}
-	if name[0] == '.' || name[len(name)-1] == '.' || bytes.Contains(name, twoDots) {
+	if name[0] == '.' || name[len(name)-1] == '.' || emptyLabel(name) {
 		return fmt.Errorf("line %d: the name %q has an empty label", line, name)
 	}
 	b.names.add(name, flags, uint16(feed), line)

@@ -21,13 +21,8 @@ const (
 
 // plain returns where the last plainLabels labels of a name begin; 0 where it has no more.
 func plain(name []byte) int {
-	dots := 0
-	for i := len(name) - 1; i >= 0; i-- {
-		if name[i] == '.' {
-			if dots++; dots == plainLabels {
-				return i + 1
-			}
-		}
+	if _, three, more := cut(name); more {
+		return three
 	}
 	return 0
 }

@@ -92,7 +92,8 @@ type place struct {
 	at   uint32
 }
 
-func (p *place) key() uint32 { return uint32(p.hash >> 26 & (1<<30 - 1)) }
+// key is what follows the octet that chose the list; there are few with the same.
+func (p *place) key() uint32 { return uint32(p.hash << 8 >> (64 - 2*digit)) }
 
 // sorter has what sorting one list after the other needs.
 type sorter struct {
@@ -121,9 +122,9 @@ func (s *sorter) sort(l *nameList, take func(record)) {
 	if cap(s.other) < len(s.places) {
 		s.other = make([]place, cap(s.places))
 	}
-	sorted := radix(s.places, s.other[:len(s.places)], 3, (*place).key)
-	sortRuns(sorted, (*place).key, s.compare)
-	for _, p := range sorted {
+	radix(s.places, s.other[:len(s.places)], (*place).key)
+	sortRuns(s.places, (*place).key, s.compare)
+	for _, p := range s.places {
 		take(s.data[p.at:])
 	}
 }

@@ -22,8 +22,8 @@ type rec4 struct {
 	bits        uint8
 }
 
-// key orders the entries of one bucket: by start, then the longer after the shorter.
-func (r *rec4) key() uint32 { return r.start<<8>>2 | uint32(r.bits) }
+// key is what follows the octet that chose the bucket, but for the last two bits.
+func (r *rec4) key() uint32 { return r.start << 8 >> (32 - 2*digit) }
 
 func (r *rec4) last() uint32 { return r.start | uint32(1<<(32-r.bits)-1) }
 
@@ -54,13 +54,13 @@ func (b *v4Builder) write(w *writer) int64 {
 		if cap(other) < len(items) {
 			other = make([]rec4, len(items), cap(items))
 		}
-		sorted := radix(items, other[:len(items)], 3, (*rec4).key)
-		sortRuns(sorted, (*rec4).key, rec4.compare)
-		for j := range sorted {
-			if j > 0 && same4(&sorted[j], &sorted[j-1]) {
+		radix(items, other[:len(items)], (*rec4).key)
+		sortRuns(items, (*rec4).key, rec4.compare)
+		for j := range items {
+			if j > 0 && same4(&items[j], &items[j-1]) {
 				continue // listed twice in one feed; the first line counts
 			}
-			out.add(&sorted[j])
+			out.add(&items[j])
 		}
 	}
 	*b = v4Builder{}
@@ -116,8 +116,9 @@ type rec4at struct{ last, at uint32 }
 
 func same4(a, b *rec4) bool { return a.start == b.start && a.bits == b.bits && a.feed == b.feed }
 
+// compare orders by start, then the longer after the shorter.
 func (r rec4) compare(o rec4) int {
-	return cmp.Or(cmp.Compare(r.feed, o.feed), cmp.Compare(r.line, o.line))
+	return cmp.Or(cmp.Compare(r.start, o.start), cmp.Compare(r.bits, o.bits), cmp.Compare(r.feed, o.feed), cmp.Compare(r.line, o.line))
 }
 
 // borders4 joins ranges that come in the order of their starts and keeps where they

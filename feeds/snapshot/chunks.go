@@ -35,29 +35,31 @@ func (c *chunks[T]) drain(into []T) []T {
 	return into
 }
 
-// radix sorts by digits of 10 bits, lowest first, which keeps the order of equal keys.
-// It returns the sorted one of the two slices, which have the same length.
-func radix[T any](items, other []T, digits int, key func(*T) uint32) []T {
-	var count [1 << 10]uint32
-	for d := range digits {
-		shift := 10 * d
-		clear(count[:])
-		for i := range items {
-			count[key(&items[i])>>shift&(1<<10-1)]++
-		}
+// digit is how many bits of a key radix sorts by at a time.
+const digit = 11
+
+// radix sorts by a key of two digits, lower first, which keeps the order of equal keys.
+// other has the same length, and is for its use.
+func radix[T any](items, other []T, key func(*T) uint32) {
+	var count [2][1 << digit]uint32
+	for i := range items {
+		k := key(&items[i])
+		count[0][k&(1<<digit-1)]++
+		count[1][k>>digit]++
+	}
+	for d := range count {
 		sum := uint32(0)
-		for i, n := range count {
-			count[i] = sum
+		for i, n := range count[d] {
+			count[d][i] = sum
 			sum += n
 		}
 		for i := range items {
-			place := &count[key(&items[i])>>shift&(1<<10-1)]
+			place := &count[d][key(&items[i])>>(digit*d)&(1<<digit-1)]
 			other[*place] = items[i]
 			*place++
 		}
 		items, other = other, items
 	}
-	return items
 }
 
 // sortRuns sorts the items that have the same key, which lie together.

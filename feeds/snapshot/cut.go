@@ -43,6 +43,17 @@ func dots8(w uint64) uint64 {
 	return x >> 7 * 0x0102040810204080 >> 56
 }
 
+// emptyLabel says whether there are two dots side by side.
+func emptyLabel(name []byte) bool {
+	if len(name) < 8 || len(name) > 64 {
+		return bytes.Contains(name, twoDots)
+	}
+	m := dotsOf(unsafe.Pointer(unsafe.SliceData(name)), len(name))
+	return m&(m>>1) != 0
+}
+
+var twoDots = []byte("..")
+
 func cutSlowly(name []byte) (two, three int, more bool) {
 	last := bytes.LastIndexByte(name, '.')
 	if last < 0 {

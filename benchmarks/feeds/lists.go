@@ -1,42 +1,19 @@
 package main
 
 import (
-	"encoding/binary"
 	"math/rand/v2"
-	"net/netip"
 	"os"
 	"strings"
 
 	"pavise.dev/pavise/benchmarks/internal/workload"
 )
 
-// randomPrefixes are distinct and random IPv4 prefixes, of the lengths that
-// benchmarks/lookup has: 60 % single addresses, 25 % /24, 8 % /25 to /31, 6 % /20 to /23, 1 %
-// /16 to /19. There is no IPv6 among them, which iprange does not read.
+// randomPrefixes are lines of IPv4 prefixes. There is no IPv6 among them, which iprange
+// does not read.
 func randomPrefixes(r *rand.Rand, n int) []string {
-	seen := make(map[netip.Prefix]bool, n)
 	out := make([]string, 0, n)
-	for len(out) < n {
-		var b [4]byte
-		binary.BigEndian.PutUint32(b[:], 1<<24+r.Uint32N(223<<24))
-		bits := 32
-		switch c := r.IntN(100); {
-		case c < 60:
-		case c < 85:
-			bits = 24
-		case c < 93:
-			bits = 25 + r.IntN(7)
-		case c < 99:
-			bits = 20 + r.IntN(4)
-		default:
-			bits = 16 + r.IntN(4)
-		}
-		p := netip.PrefixFrom(netip.AddrFrom4(b), bits).Masked()
-		if seen[p] {
-			continue
-		}
-		seen[p] = true
-		if bits == 32 {
+	for _, p := range workload.Prefixes4(r, n) {
+		if p.IsSingleIP() {
 			out = append(out, p.Addr().String())
 		} else {
 			out = append(out, p.String())

@@ -21,17 +21,20 @@ func main() {
 	prefixes := flag.Int("prefixes", 1_000_000, "prefixes of each address family")
 	names := flag.Int("names", 10_000_000, "names")
 	keys := flag.Int("keys", 1_000_000, "keys of one measurement")
-	in := flag.String("dir", "", "where to write the snapshots; a folder on tmpfs lets the kernel use huge pages")
+	in := flag.String("dir", "/dev/shm", "where to write the snapshots, if it exists; on a tmpfs the kernel can use huge pages")
 	only := flag.String("only", "ipv4,ipv6,names", "what to measure")
 	flag.Parse()
-	if err := bench(in, *rounds, *prefixes, *names, *keys, strings.Split(*only, ",")); err != nil {
+	if err := bench(*in, *rounds, *prefixes, *names, *keys, strings.Split(*only, ",")); err != nil {
 		fmt.Fprintln(os.Stderr, "bench-lookup:", err)
 		os.Exit(1)
 	}
 }
 
-func bench(in *string, rounds, prefixes, names, keys int, only []string) error {
-	dir, err := os.MkdirTemp(*in, "pavise-bench-")
+func bench(in string, rounds, prefixes, names, keys int, only []string) error {
+	if _, err := os.Stat(in); err != nil {
+		in = ""
+	}
+	dir, err := os.MkdirTemp(in, "pavise-bench-")
 	if err != nil {
 		return err
 	}

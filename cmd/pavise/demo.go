@@ -90,9 +90,15 @@ func demo(ctx context.Context, out io.Writer, o standaloneOptions, dir string, o
 	}
 	journal := newJournal()
 	o.decided = journal.add
-	if err := privateDir(o.runDir); err != nil {
+	if err := privateDir("run-dir", o.runDir); err != nil {
 		return failed(err)
 	}
+	// Before anything is removed: the port says that no other demo is running.
+	stopFeeds, err := demoFeeds(ctx, filepath.Join(dir, "feeds"))
+	if err != nil {
+		return failed(err)
+	}
+	defer stopFeeds()
 	// Feeds are fetched for the first time in each demo.
 	o.state = filepath.Join(o.runDir, "demo-feeds")
 	if err := os.RemoveAll(o.state); err != nil {
@@ -102,11 +108,7 @@ func demo(ctx context.Context, out io.Writer, o standaloneOptions, dir string, o
 	if err != nil {
 		return err
 	}
-	stopFeeds, err := demoFeeds(ctx, filepath.Join(dir, "feeds"))
-	if err != nil {
-		return failed(err)
-	}
-	defer stopFeeds()
+	defer s.feeds.close()
 	stopUpstream, err := demoUpstream(ctx, s)
 	if err != nil {
 		return failed(err)

@@ -2,54 +2,72 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"reflect"
+	"slices"
 	"sync"
 
 	"pavise.dev/pavise/feeds"
 	"pavise.dev/pavise/feeds/fetch"
+	"pavise.dev/pavise/feeds/guard"
 )
 
 // feedKeeper keeps the feeds of a running process, once its folder has any: a process
 // without feeds needs no state directory.
 type feedKeeper struct {
-	state string
-	log   *slog.Logger
+	state  string
+	log    *slog.Logger
+	opened chan struct{} // closed when there is a manager
 
 	mu      sync.Mutex
 	manager *feeds.Manager
 	client  *fetch.Client
-	opened  chan struct{} // closed when there is a manager
+	list    []feeds.Feed // what the manager was last given, and the places beside it
+	own     []guard.Place
+	trouble error // why the feeds of the folder could not be taken
 }
 
 func newFeedKeeper(state string, log *slog.Logger) *feedKeeper {
 	return &feedKeeper{state: state, log: log, opened: make(chan struct{})}
 }
 
-// set takes the feeds of a folder that is in order.
+// set takes the feeds of a folder that is in order. With an error, those of before stay.
 func (k *feedKeeper) set(c *compiled) error {
-	list := feeds.FromSet(c.set)
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.manager == nil {
-		if len(list) == 0 {
-			return nil
-		}
-		if err := k.open(c); err != nil {
-			return fmt.Errorf("feeds: %w", err)
-		}
-	}
-	return k.manager.Set(list)
+	k.trouble = k.take(feeds.FromSet(c.set), ownPlaces(c.model))
+	return k.trouble
 }
 
-func (k *feedKeeper) open(c *compiled) error {
-	if err := privateDir(k.state); err != nil {
-		return err
+func (k *feedKeeper) take(list []feeds.Feed, own []guard.Place) error {
+	switch {
+	case k.manager == nil && len(list) == 0:
+		return nil
+	case k.manager == nil:
+		if err := k.open(); err != nil {
+			return fmt.Errorf("feeds: %w", err)
+		}
+	case reflect.DeepEqual(list, k.list) && slices.Equal(own, k.own):
+		// Most changes are to policies. To set the same feeds again would break off what is
+		// being fetched, and compile millions of entries for nothing.
+		return nil
 	}
-	client := fetch.New(fetch.Options{UserAgent: fetch.UserAgent(buildVersion()), Log: k.log})
-	m, err := feeds.Open(feeds.Config{Dir: k.state, Client: client, Own: ownPlaces(c.model), Log: k.log})
+	k.manager.SetOwn(own)
+	if err := k.manager.Set(list); err != nil {
+		return fmt.Errorf("feeds: %w", err)
+	}
+	k.list, k.own = list, own
+	return nil
+}
+
+func (k *feedKeeper) open() error {
+	m, client, err := openFeeds(k.state, k.log)
+	if errors.Is(err, feeds.ErrLocked) {
+		return fmt.Errorf("%w; stop that one, or name another directory with --state", err)
+	}
 	if err != nil {
-		client.Close()
 		return err
 	}
 	k.manager, k.client = m, client
@@ -57,11 +75,42 @@ func (k *feedKeeper) open(c *compiled) error {
 	return nil
 }
 
+// openFeeds takes a state directory. Both are to be closed.
+func openFeeds(state string, log *slog.Logger) (*feeds.Manager, *fetch.Client, error) {
+	if err := privateDir("state", state); err != nil {
+		return nil, nil, err
+	}
+	client := fetch.New(fetch.Options{UserAgent: fetch.UserAgent(buildVersion()), Log: log})
+	m, err := feeds.Open(feeds.Config{Dir: state, Client: client, Log: log})
+	if err != nil {
+		client.Close()
+		return nil, nil, err
+	}
+	return m, client, nil
+}
+
 // get is the manager; nil while there are no feeds.
 func (k *feedKeeper) get() *feeds.Manager {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.manager
+}
+
+// status is what is known of each feed, and what keeps feeds out of force, if anything.
+func (k *feedKeeper) status() (list []feeds.Status, trouble string) {
+	k.mu.Lock()
+	m, err := k.manager, k.trouble
+	k.mu.Unlock()
+	if m != nil {
+		list = m.Status()
+		if err == nil {
+			err = m.Trouble()
+		}
+	}
+	if err != nil {
+		trouble = err.Error()
+	}
+	return list, trouble
 }
 
 // run keeps the feeds until the context ends.
@@ -74,7 +123,7 @@ func (k *feedKeeper) run(ctx context.Context) error {
 	return k.get().Run(ctx)
 }
 
-// close gives the state directory back. It may be called more than once.
+// close gives the state directory back. It may be called more than once, and set no more.
 func (k *feedKeeper) close() {
 	k.mu.Lock()
 	defer k.mu.Unlock()

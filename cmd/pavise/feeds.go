@@ -10,6 +10,7 @@ import (
 
 	"pavise.dev/pavise/api"
 	"pavise.dev/pavise/feeds"
+	"pavise.dev/pavise/policy"
 )
 
 func feedsCommand() *cobra.Command {
@@ -52,12 +53,37 @@ func defaultStateDir() string {
 
 // load reads the feeds of the folder.
 func (o *feedsFrom) load() ([]feeds.Feed, error) {
+	set, err := o.set()
+	if err != nil {
+		return nil, err
+	}
+	return feeds.FromSet(set), nil
+}
+
+// loadModel reads the policies as well.
+func (o *feedsFrom) loadModel() ([]feeds.Feed, *policy.Model, error) {
+	set, err := o.set()
+	if err != nil {
+		return nil, nil, err
+	}
+	m, problems := policy.Compile(set)
+	if api.HasErrors(problems) {
+		return nil, nil, o.broken()
+	}
+	return feeds.FromSet(set), m, nil
+}
+
+func (o *feedsFrom) set() (*api.Set, error) {
 	var l api.Loader
 	set, problems := l.Load(o.config)
 	if api.HasErrors(problems) {
-		return nil, &exitError{exitProblem, fmt.Errorf("%s has errors; `pavise check %s` lists them", o.config, o.config)}
+		return nil, o.broken()
 	}
-	return feeds.FromSet(set), nil
+	return set, nil
+}
+
+func (o *feedsFrom) broken() error {
+	return &exitError{exitProblem, fmt.Errorf("%s has errors; `pavise check %s` lists them", o.config, o.config)}
 }
 
 // one is the feed of a name.

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,6 +13,7 @@ import (
 
 	"pavise.dev/pavise/api"
 	"pavise.dev/pavise/feeds"
+	"pavise.dev/pavise/feeds/snapshot"
 )
 
 func feedsCompileCommand() *cobra.Command {
@@ -38,6 +40,9 @@ Exit codes: 0 done, 2 usage, 3 a file cannot be read or the snapshot cannot be w
 			if jsonPath != "" {
 				spec.JSON = &api.FeedJSONOptions{Path: jsonPath}
 			}
+			if err := checkSpec(spec); err != nil {
+				return err
+			}
 			return compileFiles(cmd, args, spec, out, output)
 		},
 	}
@@ -50,8 +55,51 @@ Exit codes: 0 done, 2 usage, 3 a file cannot be read or the snapshot cannot be w
 	f.StringVar((*string)(&spec.URLs), "urls", string(api.URLsRefuse), "Refuse or Host: what a URL with a path means")
 	f.StringVar(&csvColumn, "csv-column", "", "name or number of the column, with --format CSV")
 	f.StringVar(&jsonPath, "json-path", "", "JSONPath of the values, with --format JSON or JSONLines")
+	f.Int64Var(&spec.MaxEntries, "max-entries", spec.EntryLimit(), "bound on the entries of a file")
 	outputFlag(cmd, &output)
 	return cmd
+}
+
+// checkSpec holds the flags to what a ThreatFeed may say: where parsing takes a word that
+// it does not know for the default, a slip would compile to something else.
+func checkSpec(spec api.ThreatFeedSpec) error {
+	switch {
+	case spec.Format == api.FeedCSV && spec.CSV == nil:
+		return errors.New("--format CSV needs --csv-column")
+	case (spec.Format == api.FeedJSON || spec.Format == api.FeedJSONLines) && spec.JSON == nil:
+		return fmt.Errorf("--format %s needs --json-path", spec.Format)
+	}
+	f := &api.ThreatFeed{Spec: spec}
+	f.Name, f.Spec.URL = "file", "https://feeds.example/" // a file: URL is for files of YAML only
+	for _, p := range api.Validate(f) {
+		if p.Severity == api.Error {
+			return errors.New(strings.TrimSuffix(p.Field+": "+p.Message+"; "+p.Fix, "; "))
+		}
+	}
+	return nil
+}
+
+// filesOf makes a feed of each file.
+func filesOf(paths []string, spec api.ThreatFeedSpec, out string) ([]feeds.File, []int64, error) {
+	before, _ := os.Stat(out) // nil where there is none
+	files, sizes := make([]feeds.File, len(paths)), make([]int64, len(paths))
+	seen := map[string]string{}
+	for i, path := range paths {
+		info, err := os.Stat(path)
+		if err != nil {
+			return nil, nil, failed(err)
+		}
+		name := strings.TrimSuffix(filepath.Base(path), filepath.Ext(path))
+		if other, ok := seen[name]; ok {
+			return nil, nil, fmt.Errorf("%s and %s would both be the feed %s; give one another name", other, path, name)
+		}
+		seen[name] = path
+		if before != nil && os.SameFile(info, before) {
+			return nil, nil, fmt.Errorf("--out %s: it is one of the files to compile", out)
+		}
+		files[i], sizes[i] = feeds.File{Feed: feeds.Feed{Name: name, Spec: spec}, Path: path}, info.Size()
+	}
+	return files, sizes, nil
 }
 
 type compileReport struct {
@@ -66,18 +114,14 @@ type compileReport struct {
 
 func compileFiles(cmd *cobra.Command, paths []string, spec api.ThreatFeedSpec, out, output string) error {
 	start := time.Now()
+	files, sizes, err := filesOf(paths, spec, out)
+	if err != nil {
+		return err
+	}
 	p := newProgress(cmd.ErrOrStderr())
-	files := make([]feeds.File, len(paths))
-	for i, path := range paths {
-		info, err := os.Stat(path)
-		if err != nil {
-			p.done()
-			return failed(err)
-		}
-		name := filepath.Base(path)
-		feed := feeds.Feed{Name: strings.TrimSuffix(name, filepath.Ext(name)), Spec: spec}
-		bar := p.count(feed.Name, info.Size())
-		files[i] = feeds.File{Feed: feed, Path: path, Progress: func(n int64) { bar.step(n, "") }}
+	for i := range files {
+		bar := p.count(files[i].Feed.Name, sizes[i])
+		files[i].Progress = func(n int64) { bar.step(n, "") }
 	}
 	info, list, err := feeds.CompileFiles(cmd.Context(), files, out, start)
 	p.done()
@@ -87,13 +131,17 @@ func compileFiles(cmd *cobra.Command, paths []string, spec api.ThreatFeedSpec, o
 	if output == "json" {
 		return failed(writeJSON(cmd.OutOrStdout(), compileReport{out, info.Digest.String(), info.Size, info.IPv4, info.IPv6, info.Names, list}))
 	}
-	w := cmd.OutOrStdout()
+	return failed(writeCompiled(cmd.OutOrStdout(), out, info, list, time.Since(start)))
+}
+
+func writeCompiled(w io.Writer, out string, info snapshot.Info, list []feeds.Status, took time.Duration) error {
 	for _, s := range list {
-		fmt.Fprintf(w, "%s: %s, %d entries, %d left out\n", s.Name, s.Format, s.Entries, s.Unreadable+s.Unsupported+s.Guarded)
+		fmt.Fprintf(w, "%s: %s, %s, %d left out\n", s.Name, s.Format, plural(int(s.Entries), "entry"), s.Unreadable+s.Unsupported+s.Guarded)
 		for _, l := range s.Left {
 			fmt.Fprintf(w, "  line %d: %s: %s\n", l.Line, oneLine(l.Text), oneLine(l.Reason))
 		}
 	}
-	_, err = fmt.Fprintf(w, "%s: %d octets, %d IPv4 and %d IPv6 entries, %d names, %s\n", out, info.Size, info.IPv4, info.IPv6, info.Names, info.Digest)
-	return failed(err)
+	_, err := fmt.Fprintf(w, "%s: %d octets, %d IPv4, %d IPv6, %s, %s, in %s\n",
+		out, info.Size, info.IPv4, info.IPv6, plural(int(info.Names), "name"), info.Digest, took.Round(time.Millisecond))
+	return err
 }

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"slices"
 
@@ -10,7 +12,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"pavise.dev/pavise/feeds"
-	"pavise.dev/pavise/feeds/fetch"
 )
 
 func feedsFetchCommand() *cobra.Command {
@@ -27,59 +28,39 @@ that is in force. Suspended feeds are passed over.
 With --accept a feed is taken that has shrunk or grown more than its guards allow; name
 it.
 
-Exit codes: 0 every feed is in order, 1 one is not, 2 usage, 3 the state directory is
-in use by a running process, or cannot be written to.`,
+Exit codes: 0 what was fetched is in order, 1 it is not, or the folder has errors, 2
+usage, 3 the state directory is in use by a running process, or cannot be written to.`,
 		Example: `  pavise feeds fetch --config ./policies
   pavise feeds fetch botnets --accept --config ./policies`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			list, err := from.load()
-			if err != nil {
-				return err
-			}
 			if accept && len(args) == 0 {
 				return errors.New("--accept: name the feeds to accept")
+			}
+			list, model, err := from.loadModel()
+			if err != nil {
+				return err
 			}
 			names, err := pick(list, args)
 			if err != nil {
 				return err
 			}
-			if err := privateDir(from.state); err != nil {
-				return failed(err)
-			}
-			client := fetch.New(fetch.Options{UserAgent: fetch.UserAgent(buildVersion())})
-			defer client.Close()
-			m, err := feeds.Open(feeds.Config{Dir: from.state, Client: client, Own: ownPlaces(nil), Log: slog.New(slog.DiscardHandler)})
+			m, client, err := openFeeds(from.state, slog.New(slog.DiscardHandler))
 			if errors.Is(err, feeds.ErrLocked) {
-				return failed(fmt.Errorf("%w; `pavise feeds list` shows when", err))
+				return failed(fmt.Errorf("%w; `pavise feeds list` shows when. To fetch now, stop it", err))
 			}
 			if err != nil {
 				return failed(err)
 			}
+			defer client.Close()
 			defer m.Close()
+			m.SetOwn(ownPlaces(model))
 			if err := m.Set(list); err != nil {
 				return failed(err)
 			}
-			p := newProgress(cmd.ErrOrStderr())
-			bar := p.count("fetching", int64(len(names)))
-			var g errgroup.Group
-			for _, name := range names {
-				g.Go(func() error {
-					st, err := m.Refresh(cmd.Context(), name, accept)
-					if err == nil {
-						bar.step(1, fmt.Sprintf("%s: %s", name, st.State))
-					}
-					return err
-				})
-			}
-			err = g.Wait()
-			p.done()
-			if err == nil {
-				err = m.Compile(cmd.Context())
-			}
-			if err != nil {
+			if err := fetchAll(cmd.Context(), cmd.ErrOrStderr(), m, names, accept); err != nil {
 				return failed(err)
 			}
-			return printFeeds(cmd.OutOrStdout(), output, m.Status())
+			return printFeeds(cmd.OutOrStdout(), output, m.Status(), names)
 		},
 	}
 	from.flags(cmd)
@@ -88,10 +69,33 @@ in use by a running process, or cannot be written to.`,
 	return cmd
 }
 
+// fetchAll fetches feeds, as many at a time as the Manager lets, and compiles. What
+// became of each is in its status; the error is about the state directory.
+func fetchAll(ctx context.Context, progressTo io.Writer, m *feeds.Manager, names []string, accept bool) error {
+	p := newProgress(progressTo)
+	bar := p.count("fetching", int64(len(names)))
+	var g errgroup.Group
+	for _, name := range names {
+		g.Go(func() error {
+			st, err := m.Refresh(ctx, name, accept)
+			if err == nil {
+				bar.step(1, fmt.Sprintf("%s: %s", name, st.State))
+			}
+			return err
+		})
+	}
+	err := g.Wait()
+	p.done()
+	if err != nil {
+		return err
+	}
+	return m.Compile(ctx)
+}
+
 // pick returns the names to fetch: those that were asked for, or all that are not
 // suspended.
 func pick(list []feeds.Feed, args []string) ([]string, error) {
-	var names []string
+	names := []string{}
 	known := map[string]bool{}
 	for _, f := range list {
 		known[f.Name] = true

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -24,8 +25,8 @@ func feedsListCommand() *cobra.Command {
 		Long: `List shows what is in force of each feed of a folder, when it was last confirmed, and
 what went wrong since. It reads the state directory and fetches nothing.
 
-Exit codes: 0 every feed is current, suspended or not yet fetched, 1 one is not or the
-folder has errors, 2 usage, 3 the state directory cannot be read.`,
+Exit codes: 0 every feed is current, suspended or not yet fetched, 1 one is not, or what
+is known of it cannot be read, or the folder has errors, 2 usage.`,
 		Example: `  pavise feeds list --config ./policies
   pavise feeds list --config ./policies -o json`,
 		Args: cobra.NoArgs,
@@ -34,7 +35,7 @@ folder has errors, 2 usage, 3 the state directory cannot be read.`,
 			if err != nil {
 				return err
 			}
-			return printFeeds(cmd.OutOrStdout(), output, feeds.ReadStatus(from.state, list, time.Now()))
+			return printFeeds(cmd.OutOrStdout(), output, feeds.ReadStatus(from.state, list, time.Now()), nil)
 		},
 	}
 	from.flags(cmd)
@@ -42,9 +43,9 @@ folder has errors, 2 usage, 3 the state directory cannot be read.`,
 	return cmd
 }
 
-// printFeeds prints a table, or JSON; the error says by its exit code that a feed is not
-// in order.
-func printFeeds(w io.Writer, output string, list []feeds.Status) error {
+// printFeeds prints a table, or JSON; the error says by its exit code that one of the
+// feeds that matter is not in order. Nil is all of them.
+func printFeeds(w io.Writer, output string, list []feeds.Status, matter []string) error {
 	if output == "json" {
 		if err := writeJSON(w, list); err != nil {
 			return failed(err)
@@ -53,7 +54,7 @@ func printFeeds(w io.Writer, output string, list []feeds.Status) error {
 		return failed(err)
 	}
 	for _, s := range list {
-		if !inOrder(s.State) {
+		if !inOrder(s.State) && (matter == nil || slices.Contains(matter, s.Name)) {
 			return &exitError{code: exitProblem}
 		}
 	}
@@ -106,8 +107,7 @@ func feedsShowCommand() *cobra.Command {
 		Long: `Show says what is in force of a feed, when it was fetched, and which entries were left
 out for which reason, with their lines. It fetches nothing.
 
-Exit codes: 0 the feed is in order, 1 it is not, 2 usage, 3 the state directory cannot
-be read.`,
+Exit codes: 0 the feed is in order, 1 it is not, or the folder has errors, 2 usage.`,
 		Example: `  pavise feeds show botnets --config ./policies`,
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -183,7 +183,8 @@ func feedsDiffCommand() *cobra.Command {
 with = in front stands for itself alone, *.name for what is below it, and ! is what the
 feed takes out. A first fetch lists nothing by name.
 
-Exit codes: 0 done, 2 usage, 3 the state directory cannot be read.`,
+Exit codes: 0 done, 1 the folder has errors, 2 usage, 3 the state directory cannot be
+read.`,
 		Example: `  pavise feeds diff botnets --config ./policies`,
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {

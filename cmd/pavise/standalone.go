@@ -64,7 +64,7 @@ func newStandalone(ctx context.Context, o standaloneOptions) (*standalone, error
 	if err != nil {
 		return nil, failed(err)
 	}
-	if err := privateDir(o.runDir); err != nil {
+	if err := privateDir("run-dir", o.runDir); err != nil {
 		return nil, failed(err)
 	}
 	s := &standalone{
@@ -80,21 +80,28 @@ func newStandalone(ctx context.Context, o standaloneOptions) (*standalone, error
 	if err := s.feeds.set(s.current); err != nil {
 		return nil, failed(err)
 	}
+	if err := s.prepare(path); err != nil {
+		s.feeds.close()
+		return nil, failed(err)
+	}
+	o.log.Info("starting", "config", o.config, "envoy", path, "version", version, "workloads", len(s.current.model.Workloads))
+	return s, nil
+}
+
+// prepare makes the server and the supervisor of an Envoy, and starts neither.
+func (s *standalone) prepare(path string) error {
+	o := &s.standaloneOptions
 	control, adm := filepath.Join(o.runDir, "xds.sock"), filepath.Join(o.runDir, "envoy.sock")
 	bootstrap, err := xds.Bootstrap(xds.BootstrapConfig{Node: node, ControlSocket: control, AdminSocket: adm})
 	if err != nil {
-		return nil, failed(err)
+		return err
 	}
 	s.server = xds.NewServer(xds.ServerConfig{Socket: control, Decisions: s.decision, Logger: o.log})
 	s.envoyUp, err = envoy.NewSupervisor(envoy.Config{
 		Path: path, Bootstrap: bootstrap, RunDir: o.runDir, AdminSocket: adm,
 		Concurrency: o.concurrency, Env: xds.Environment, LogLevel: o.envoyLog, Logger: o.log.With("from", "envoy"),
 	})
-	if err != nil {
-		return nil, failed(err)
-	}
-	o.log.Info("starting", "config", o.config, "envoy", path, "version", version, "workloads", len(s.current.model.Workloads))
-	return s, nil
+	return err
 }
 
 // run serves until the context ends, and ends in the order in which requests flow:
@@ -238,7 +245,7 @@ type standaloneStatus struct {
 	LastExit string        `json:"lastExit,omitempty"`
 	Denied   int64         `json:"denied"`
 	Dropped  int64         `json:"dropped"`
-	// Feeds, and why the last of them could not be compiled.
+	// Feeds, and what keeps them out of force.
 	Feeds       []feeds.Status `json:"feeds,omitempty"`
 	FeedTrouble string         `json:"feedTrouble,omitempty"`
 }
@@ -253,12 +260,7 @@ func (s *standalone) Status() any {
 		Digest: s.current.model.Digest, InForce: st.InForce() && st.Connected, Envoy: st,
 		PID: up.PID, Restarts: up.Restarts, Denied: s.denied.Load(), Dropped: s.recent.dropped(),
 	}
-	if m := s.feeds.get(); m != nil {
-		out.Feeds = m.Status()
-		if err := m.Trouble(); err != nil {
-			out.FeedTrouble = err.Error()
-		}
-	}
+	out.Feeds, out.FeedTrouble = s.feeds.status()
 	if up.LastExit != nil {
 		out.LastExit = up.LastExit.Error()
 	}

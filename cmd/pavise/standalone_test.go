@@ -68,7 +68,7 @@ func startProcess(t *testing.T) *process {
 	p.save("policy.yaml", allow("/one"))
 	ctx, cancel := context.WithCancel(context.Background())
 	p.s, err = newStandalone(ctx, standaloneOptions{
-		config: p.config, runDir: p.runDir, concurrency: 1, decided: p.journal.add,
+		config: p.config, runDir: p.runDir, state: filepath.Join(dir, "state"), concurrency: 1, decided: p.journal.add,
 		log: slog.New(slog.NewTextHandler(logTo{t}, nil)),
 	})
 	if err != nil {
@@ -233,20 +233,20 @@ func TestBrokenAtStart(t *testing.T) {
 // theirs.
 func TestRunDirOfSomebodyElse(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "run")
-	if err := privateDir(dir); err != nil {
+	if err := privateDir("run-dir", dir); err != nil {
 		t.Errorf("a new one: %v", err)
 	}
 	if err := os.Chmod(dir, 0o777); err != nil {
 		t.Fatal(err)
 	}
-	if err := privateDir(dir); err == nil || !strings.Contains(err.Error(), "mode 0700") {
+	if err := privateDir("run-dir", dir); err == nil || !strings.Contains(err.Error(), "mode 0700") {
 		t.Errorf("one that all may write to: %v", err)
 	}
 	link := filepath.Join(t.TempDir(), "link")
 	if err := os.Symlink(t.TempDir(), link); err != nil {
 		t.Fatal(err)
 	}
-	if err := privateDir(link); err == nil {
+	if err := privateDir("run-dir", link); err == nil {
 		t.Error("a link is taken")
 	}
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -17,7 +18,8 @@ func statusCommand() *cobra.Command {
 		Short: "Show what the running process enforces",
 		Long: `Status asks the running process what is in force, and what is not and why.
 
-Exit codes: 0 everything is in force, 1 it is not, 2 usage, 3 no process answers.`,
+Exit codes: 0 everything is in force and every feed in order, 1 not so, 2 usage, 3 no
+process answers.`,
 		Example: `  pavise status
   pavise status -o json`,
 		Args: cobra.NoArgs,
@@ -49,7 +51,7 @@ Exit codes: 0 everything is in force, 1 it is not, 2 usage, 3 no process answers
 					fmt.Fprintf(t, "\t%s\n", p)
 				}
 				if s.FeedTrouble != "" {
-					fmt.Fprintf(t, "feeds\tcould not be compiled, the last snapshot stays: %s\n", oneLine(s.FeedTrouble))
+					fmt.Fprintf(t, "feeds\tthose of before stay: %s\n", oneLine(s.FeedTrouble))
 				}
 				for _, f := range s.Feeds {
 					fmt.Fprintf(t, "feed\t%s\n", feedLine(f))
@@ -58,7 +60,8 @@ Exit codes: 0 everything is in force, 1 it is not, 2 usage, 3 no process answers
 					return failed(err)
 				}
 			}
-			if !s.InForce || s.Broken {
+			outOfOrder := slices.ContainsFunc(s.Feeds, func(f feeds.Status) bool { return !inOrder(f.State) })
+			if !s.InForce || s.Broken || s.FeedTrouble != "" || outOfOrder {
 				return &exitError{code: exitProblem}
 			}
 			return nil

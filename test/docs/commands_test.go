@@ -12,6 +12,7 @@ import (
 
 	"pavise.dev/pavise/admin"
 	"pavise.dev/pavise/api"
+	"pavise.dev/pavise/feeds"
 	"pavise.dev/pavise/xds"
 )
 
@@ -59,6 +60,9 @@ func TestCommandsAreListed(t *testing.T) {
 			continue
 		}
 		delete(documented, name)
+		if name == "feeds" {
+			continue // has commands of its own: TestFlagsOfFeedsAreListed
+		}
 		help, _ := pavise(t, name, "--help")
 		_, flags, _ := strings.Cut(help, "\nFlags:\n")
 		var want, got []string
@@ -84,10 +88,66 @@ func TestCommandsAreListed(t *testing.T) {
 	}
 }
 
+// TestFlagsOfFeedsAreListed does for the commands of `pavise feeds` what
+// TestCommandsAreListed does for the others: each is on the page, and the table of flags
+// says rightly whose each is.
+func TestFlagsOfFeedsAreListed(t *testing.T) {
+	help, _ := pavise(t, "feeds", "--help")
+	_, list, _ := strings.Cut(help, "Available Commands:\n")
+	list, _, _ = strings.Cut(list, "\n\n")
+	section := sections(t)["feeds"]
+	want := map[string][]string{}
+	var commands []string
+	for line := range strings.Lines(list) {
+		name := strings.Fields(line)[0]
+		commands = append(commands, name)
+		if !strings.Contains(section, "| `feeds "+name) {
+			t.Errorf("%s has nothing about pavise feeds %s", commandsPage, name)
+		}
+		help, _ := pavise(t, "feeds", name, "--help")
+		_, flags, _ := strings.Cut(help, "\nFlags:\n")
+		for _, m := range regexp.MustCompile(`(?m)^ +(?:-\w, )?(--[a-z-]+)`).FindAllStringSubmatch(flags, -1) {
+			if m[1] != "--help" {
+				want[m[1]] = append(want[m[1]], name)
+			}
+		}
+	}
+	if len(commands) < 5 {
+		t.Fatalf("the commands of feeds: %v", commands)
+	}
+	got := map[string][]string{}
+	for _, row := range strings.Split(section, "\n") {
+		if !strings.HasPrefix(row, "| `-") {
+			continue
+		}
+		cells := strings.Split(strings.Trim(row, "|"), "|")
+		of := codes(cells[1])
+		if strings.HasPrefix(strings.TrimSpace(cells[1]), "all") {
+			of = slices.DeleteFunc(slices.Clone(commands), func(c string) bool { return slices.Contains(codes(cells[1]), c) })
+		}
+		for _, flag := range regexp.MustCompile(`--[a-z-]+`).FindAllString(cells[0], -1) {
+			got[flag] = of
+		}
+	}
+	for flag, of := range want {
+		slices.Sort(of)
+		if !slices.Equal(of, slices.Sorted(slices.Values(got[flag]))) {
+			t.Errorf("%s is of %v, and on the page of %v", flag, of, got[flag])
+		}
+		delete(got, flag)
+	}
+	for flag := range got {
+		t.Errorf("%s has %s of feeds, which is not there", commandsPage, flag)
+	}
+}
+
 // TestExitCodes runs a command for each exit code that does not need a process.
 func TestExitCodes(t *testing.T) {
 	const quickstart = "examples/quickstart/config"
 	dir := shortDir(t)
+	hosts, compiled := filepath.Join(dir, "hosts.txt"), filepath.Join(dir, "snapshot")
+	write(t, hosts, "0.0.0.0 evil.example\n")
+	write(t, filepath.Join(dir, "feed.yaml"), "{apiVersion: pavise.dev/v1alpha1, kind: ThreatFeed, metadata: {name: f}, spec: {url: \"file:gone.txt\"}}\n")
 	for _, x := range []struct {
 		want int
 		args []string
@@ -103,6 +163,22 @@ func TestExitCodes(t *testing.T) {
 		{2, []string{"check", quickstart, "-o", "x"}},
 		{2, []string{"run"}},
 		{2, []string{"explain", "--config", quickstart, "GET", "http://a/"}},
+		{2, []string{"feeds"}},
+		{2, []string{"feeds", "list"}},
+		{2, []string{"feeds", "show", "nobody", "--config", quickstart, "--state", filepath.Join(dir, "state")}},
+		{2, []string{"feeds", "compile", hosts}},
+		{2, []string{"lookup"}},
+		{0, []string{"feeds", "list", "--config", quickstart, "--state", filepath.Join(dir, "state")}},
+		{1, []string{"feeds", "list", "--config", filepath.Join(dir, "missing"), "--state", filepath.Join(dir, "state")}},
+		{1, []string{"feeds", "fetch", "--config", dir, "--state", filepath.Join(dir, "state")}},
+		{3, []string{"feeds", "compile", filepath.Join(dir, "missing"), "--out", compiled}},
+		{3, []string{"lookup", "--snapshot", filepath.Join(dir, "missing"), "a.example"}},
+		{3, []string{"lookup", "--state", filepath.Join(dir, "missing"), "a.example"}},
+		{0, []string{"feeds", "compile", hosts, "--out", compiled}},
+		{2, []string{"lookup", "--snapshot", compiled, "10.0.0.0/8"}},
+		{0, []string{"lookup", "--snapshot", compiled, "evil.example"}},
+		{0, []string{"lookup", "--snapshot", compiled, "--exit-code", "good.example"}},
+		{4, []string{"lookup", "--snapshot", compiled, "--exit-code", "good.example", "evil.example"}},
 		{3, []string{"status", "--run-dir", dir}},
 		{3, []string{"explain", "--run-dir", dir, "GET", "http://a/"}},
 		{3, []string{"run", "--config", quickstart, "--run-dir", dir, "--envoy", filepath.Join(dir, "missing")}},
@@ -141,9 +217,15 @@ func TestFieldsAreListed(t *testing.T) {
 		{commandsPage, "fields: decision", xds.Decision{}},
 		{commandsPage, "fields: problem", api.Problem{}},
 		{commandsPage, "fields: explanation", admin.Explanation{}},
+		{commandsPage, "fields: feed", feeds.Status{}},
+		{commandsPage, "fields: change", feeds.Change{}},
+		{commandsPage, "fields: hit", feeds.Listed{}},
 		{"docs/admin.md", "fields: query", admin.Query{}},
 	} {
-		want := fieldsOf(x.value)
+		want := slices.DeleteFunc(fieldsOf(x.value), func(f string) bool {
+			// What a feed's status shares with the object's is in docs/feeds.md.
+			return f == "-" || x.comment == "fields: feed" && slices.Contains(fieldsOf(api.ThreatFeedStatus{}), f)
+		})
 		var got []string
 		for _, r := range table(t, x.page, x.comment) {
 			got = append(got, codes(r.cells[0])...)
@@ -182,17 +264,24 @@ func TestStatusFieldsAreListed(t *testing.T) {
 	}
 }
 
-// TestVersionFieldsAreListed does the same for version.
-func TestVersionFieldsAreListed(t *testing.T) {
-	out, _ := pavise(t, "version", "-o", "json")
-	var v map[string]any
-	if err := json.Unmarshal([]byte(out), &v); err != nil {
-		t.Fatal(err)
-	}
-	words := codes(sections(t)["version"])
-	for name := range v {
-		if !slices.Contains(words, name) {
-			t.Errorf("%s does not name %s of version", commandsPage, name)
+// TestOtherFieldsAreListed looks on the page for the fields of what some commands print,
+// whose types are the commands' own too.
+func TestOtherFieldsAreListed(t *testing.T) {
+	for _, x := range [][]string{
+		{"version"},
+		{"feeds", "compile", "examples/quickstart/feeds/botnets.txt", "--out", filepath.Join(t.TempDir(), "snapshot")},
+		{"feeds", "diff", "botnets", "--config", "examples/quickstart/config", "--state", t.TempDir()},
+	} {
+		out, _ := pavise(t, append(x, "-o", "json")...)
+		var v map[string]any
+		if err := json.Unmarshal([]byte(out), &v); err != nil {
+			t.Fatalf("%v in %s", err, out)
+		}
+		words := codes(sections(t)[x[0]])
+		for name := range v {
+			if !slices.Contains(words, name) {
+				t.Errorf("%s does not name %s of %v", commandsPage, name, x)
+			}
 		}
 	}
 }

@@ -87,21 +87,24 @@ func (k *keySet) missing(other *keySet) []uint64 {
 	return out
 }
 
-// compare says what changed from one body to another, by reading each twice at most.
-func compare(r *reader, from, to string) (Change, error) {
+// compare says what changed from one body to another, each read in its own way, by reading
+// each twice at most.
+func compare(old *reader, from string, r *reader, to string) (Change, error) {
 	seed := maphash.MakeSeed()
-	old, fresh := &keySet{seed: seed}, &keySet{seed: seed}
-	for path, set := range map[string]*keySet{from: old, to: fresh} {
-		if _, err := r.readFile(path, set.take); err != nil {
-			return Change{}, err
-		}
-		set.sort()
+	before, after := &keySet{seed: seed}, &keySet{seed: seed}
+	if _, err := old.readFile(from, before.take); err != nil {
+		return Change{}, err
 	}
-	gone, added := old.missing(fresh), fresh.missing(old)
+	before.sort()
+	if _, err := r.readFile(to, after.take); err != nil {
+		return Change{}, err
+	}
+	after.sort()
+	gone, added := before.missing(after), after.missing(before)
 	c := Change{Added: int64(len(added)), Removed: int64(len(gone))}
 	c.Cut = len(gone) > listedChanges || len(added) > listedChanges
 	var err error
-	if c.RemovedEntries, err = r.list(from, seed, gone); err != nil {
+	if c.RemovedEntries, err = old.list(from, seed, gone); err != nil {
 		return c, err
 	}
 	c.AddedEntries, err = r.list(to, seed, added)
@@ -126,10 +129,10 @@ func (r *reader) list(path string, seed maphash.Seed, keys []uint64) ([]string, 
 	return out, err
 }
 
-func (r *reader) readFile(path string, take parse.Sink) (reading, error) {
+func (r *reader) readFile(path string, take parse.Sink) (outcome, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return reading{}, err
+		return outcome{}, err
 	}
 	defer f.Close()
 	return r.read(f, take)

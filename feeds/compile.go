@@ -157,7 +157,8 @@ func (s *summed) digest() string { return "sha256:" + hex.EncodeToString(s.sum.S
 type File struct {
 	Feed Feed
 	Path string
-	// Progress, if not nil, is told how many octets were read since it was last told.
+	// Progress, if not nil, is told how many octets were read since it was last told. A
+	// file is read twice.
 	Progress func(octets int64)
 }
 
@@ -174,7 +175,7 @@ func CompileFiles(ctx context.Context, files []File, path string, now time.Time)
 		if err != nil {
 			return snapshot.Info{}, nil, fmt.Errorf("feed %s: %w", f.Feed.Name, err)
 		}
-		st, err := survey(&reader{&f.Feed, g, now}, f.Path)
+		st, err := survey(&reader{&f.Feed, g, now}, f.Path, f.Progress)
 		if err != nil {
 			return snapshot.Info{}, nil, fmt.Errorf("%s: %w", f.Path, err)
 		}
@@ -190,20 +191,20 @@ func CompileFiles(ctx context.Context, files []File, path string, now time.Time)
 }
 
 // survey reads a body without taking its entries.
-func survey(r *reader, path string) (state, error) {
+func survey(r *reader, path string, progress func(int64)) (state, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return state{}, err
 	}
 	defer f.Close()
-	sum := &summed{from: f, sum: sha256.New()}
+	sum := &summed{from: f, sum: sha256.New(), progress: progress}
 	got, err := r.read(sum, func(*parse.Entry) error { return nil })
 	if err != nil {
 		return state{}, err
 	}
 	return state{
 		Body: filepath.Base(path), Digest: sum.digest(), Format: got.format,
-		Counts: got.counts, Left: got.left, Exceptions: got.exceptions,
+		Counts: got.counts, Left: got.left, Exceptions: got.exceptions, ReadAs: readingOf(&r.feed.Spec),
 		FirstSuccess: r.now, LastSuccess: r.now, LastChange: r.now,
 	}, nil
 }

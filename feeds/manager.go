@@ -153,7 +153,7 @@ func (m *Manager) Set(list []Feed) error {
 		if err != nil {
 			return fmt.Errorf("feed %s: %w", f.Name, err)
 		}
-		next[f.Name] = keeper{feed: f, guard: g, dir: m.c.Dir}
+		next[f.Name] = keeper{feed: f, guard: g, places: places, dir: m.c.Dir}
 		order = append(order, f.Name)
 	}
 	m.mu.Lock()
@@ -245,7 +245,8 @@ func (m *Manager) Refresh(ctx context.Context, name string, accept bool) (Status
 	status := statusOf(&keeper.feed, &k.state, m.c.now())
 	m.mu.Unlock()
 	m.report(&status, got.changed)
-	if got.changed {
+	// A body that stayed may have to be read anew.
+	if now := readingOf(&keeper.feed.Spec); got.changed || !got.state.ReadAs.equal(now) {
 		signal(m.wake)
 	}
 	return status, nil
@@ -282,6 +283,7 @@ func (m *Manager) Compile(ctx context.Context) error {
 
 func (m *Manager) compile(ctx context.Context) error {
 	now := m.c.now()
+	m.readAnew(ctx, now)
 	for {
 		b, until, err := builderOf(ctx, m.bodies(now), m.key(), now)
 		var bad *bodyError
@@ -340,7 +342,11 @@ func (m *Manager) bodies(now time.Time) []body {
 		if feed.Spec.Suspend {
 			continue
 		}
-		b := body{feed: &feed, guard: k.keeper.guard}
+		g := k.keeper.guard
+		if !k.state.ReadAs.equal(readingOf(&feed.Spec)) {
+			feed, g = k.keeper.as(k.state.ReadAs)
+		}
+		b := body{feed: &feed, guard: g}
 		if k.state.inForce(&feed.Spec, now) {
 			b.path = filepath.Join(dirOf(m.c.Dir, name), k.state.Body)
 			b.digest, b.exceptions = k.state.Digest, k.state.Exceptions > 0

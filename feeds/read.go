@@ -16,8 +16,8 @@ import (
 // maxLeft is how many of the entries left out a status shows.
 const maxLeft = 20
 
-// reading is what reading a body came to.
-type reading struct {
+// outcome is what reading a body came to.
+type outcome struct {
 	format api.FeedFormat
 	counts guard.Counts
 	left   []api.FeedLeftOut
@@ -51,8 +51,8 @@ func (r *reader) options() parse.Options {
 
 // read gives the entries of a body that the guards take to take. The error is a
 // *guard.Refused where a guard's name says it, or what take returned.
-func (r *reader) read(body io.Reader, take parse.Sink) (reading, error) {
-	var out reading
+func (r *reader) read(body io.Reader, take parse.Sink) (outcome, error) {
+	var out outcome
 	report, err := parse.Parse(body, r.options(), func(e *parse.Entry) error {
 		if name, reason := r.guard.Entry(e); name != "" {
 			out.counts.Guarded++

@@ -18,9 +18,22 @@ import (
 // keeper keeps one feed: what it is, and what is known of it. Only one goroutine
 // refreshes it at a time.
 type keeper struct {
-	feed  Feed
-	guard *guard.Guard
-	dir   string // of the Manager
+	feed   Feed
+	guard  *guard.Guard
+	places *guard.Places
+	dir    string // of the Manager
+}
+
+// as is the feed, with its guard, for a body that was read in another way than it would be
+// now.
+func (k *keeper) as(r reading) (Feed, *guard.Guard) {
+	feed := k.feed
+	r.apply(&feed.Spec)
+	g, err := guard.For(&feed.Spec, k.places)
+	if err != nil {
+		return k.feed, k.guard // not as it was written
+	}
+	return feed, g
 }
 
 // refreshed is what a refresh came to.
@@ -114,7 +127,7 @@ func (k *keeper) attempt(ctx context.Context, c *fetch.Client, secrets Secrets, 
 		return got.RetryAfter, nil
 	}
 	r := &reader{&k.feed, k.guard, now}
-	next, err := survey(r, temp)
+	next, err := survey(r, temp, nil)
 	if err != nil {
 		return got.RetryAfter, contentHint(err, got.ContentType)
 	}
@@ -146,8 +159,9 @@ func (k *keeper) keep(r *reader, st *state, next state, got fetch.Result, temp s
 	folder := dirOf(k.dir, k.feed.Name)
 	change := Change{To: next.Digest, Added: next.Counts.Entries}
 	if k.intact(st) {
+		before, g := k.as(st.ReadAs)
 		var err error
-		if change, err = compare(r, filepath.Join(folder, st.Body), temp); err != nil {
+		if change, err = compare(&reader{&before, g, r.now}, filepath.Join(folder, st.Body), r, temp); err != nil {
 			return err
 		}
 		change.From, change.To = st.Digest, next.Digest

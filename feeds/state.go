@@ -1,6 +1,7 @@
 package feeds
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -36,6 +37,12 @@ type state struct {
 	Size       int64            `json:"size,omitempty"`
 	Validators fetch.Validators `json:"validators,omitzero"`
 	Format     api.FeedFormat   `json:"format,omitempty"`
+
+	// ReadAs is how the body was read, Tried how it could not be read since, and Misread
+	// why.
+	ReadAs  reading `json:"readAs,omitzero"`
+	Tried   reading `json:"tried,omitzero"`
+	Misread string  `json:"misread,omitempty"`
 
 	Counts     guard.Counts      `json:"counts"`
 	Exceptions int64             `json:"exceptions,omitempty"`
@@ -133,7 +140,7 @@ func (st *state) status(s *api.ThreatFeedSpec, now time.Time) api.ThreatFeedStat
 		LastChange: timeOf(st.LastChange), NextAttempt: timeOf(st.NextAttempt),
 		Entries: st.Counts.Entries, Added: st.Added, Removed: st.Removed,
 		Unreadable: st.Counts.Unreadable, Unsupported: st.Counts.Unsupported, Guarded: st.Counts.Guarded,
-		Digest: st.Digest, Error: st.Error, Left: st.Left,
+		Digest: st.Digest, Error: cmp.Or(st.Error, st.Misread), Left: st.Left,
 	}
 	if !st.inForce(s, now) {
 		out.Entries = 0
@@ -151,6 +158,8 @@ func (st *state) word(s *api.ThreatFeedSpec, now time.Time) api.FeedState {
 		return api.FeedRefused
 	case st.Error != "":
 		return api.FeedFailed
+	case st.Misread != "":
+		return api.FeedRefused
 	case st.Body == "":
 		return api.FeedPending
 	case now.Sub(st.LastSuccess) > staleAfter*s.Interval():

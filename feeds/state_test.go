@@ -91,3 +91,48 @@ func TestChangesAreForgotten(t *testing.T) {
 		t.Error(since, exact)
 	}
 }
+
+// TestSlipInTheSettings: a body that was read well stays in force as it was read, when it
+// can't be read by new settings, through a restart and a failed fetch too; and is read by
+// new settings at once when they fit.
+func TestSlipInTheSettings(t *testing.T) {
+	s := newServer(t)
+	s.text("192.0.2.1\nevil.example\n")
+	x := newFixture(t, t.TempDir())
+	good := feedAt(s.URL)
+	x.set(good)
+	x.refresh("bad")
+	slip := good
+	slip.Spec.Format, slip.Spec.JSON = api.FeedJSON, &api.FeedJSONOptions{Path: "$.no[*]"}
+	ask := []string{"192.0.2.1", "evil.example"}
+	for range 2 {
+		x.set(slip)
+		x.compile()
+		equal(t, x.lists(ask...), ask)
+		if st := x.Status()[0]; st.State != api.FeedRefused || st.Entries != 2 || !strings.Contains(st.Error, "settings have changed") {
+			t.Errorf("%+v", st)
+		}
+		if st := x.refresh("bad"); st.Error == "" || st.Entries != 2 {
+			t.Errorf("%+v", st)
+		}
+		equal(t, x.lists(ask...), ask)
+		x.reopen(slip)
+	}
+	x.set(good)
+	x.refresh("bad")
+	if st := x.Status()[0]; st.State != api.FeedCurrent || st.Error != "" {
+		t.Errorf("%+v", st)
+	}
+	// Settings that fit count at once, without a fetch.
+	narrow := good
+	narrow.Spec.Content = api.FeedAddresses
+	narrow.Spec.Guards.MaxUnreadable = ptr(int32(100))
+	x.set(narrow)
+	x.compile()
+	if st := x.Status()[0]; st.Entries != 1 || st.Unreadable != 1 || st.State != api.FeedCurrent {
+		t.Errorf("%+v", st)
+	}
+	equal(t, x.lists(ask...), ask[:1])
+}
+
+func ptr[T any](v T) *T { return &v }

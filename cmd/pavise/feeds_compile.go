@@ -120,7 +120,7 @@ func compileFiles(cmd *cobra.Command, paths []string, spec api.ThreatFeedSpec, o
 	}
 	p := newProgress(cmd.ErrOrStderr())
 	for i := range files {
-		bar := p.count(files[i].Feed.Name, sizes[i])
+		bar := p.count(files[i].Feed.Name, 2*sizes[i]) // each is read twice
 		files[i].Progress = func(n int64) { bar.step(n, "") }
 	}
 	info, list, err := feeds.CompileFiles(cmd.Context(), files, out, start)

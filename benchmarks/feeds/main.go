@@ -14,7 +14,8 @@ import (
 	"os"
 	"os/exec"
 	"slices"
-	"strings"
+
+	"pavise.dev/pavise/benchmarks/internal/workload"
 )
 
 func main() {
@@ -29,7 +30,7 @@ func main() {
 	if *child != "" {
 		err = buildAndReport(*child, flag.Arg(0))
 	} else {
-		err = bench(*dir, *rounds, *lines, *names, strings.Split(*only, ","))
+		err = bench(*dir, *rounds, *lines, *names, *only)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench-feeds:", err)
@@ -37,43 +38,18 @@ func main() {
 	}
 }
 
-func bench(dir string, rounds, lines, names int, only []string) error {
+func bench(dir string, rounds, lines, names int, only string) error {
 	for _, tool := range []string{"iprange", "diff", "zstd"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			return fmt.Errorf("%s is needed (apt-get install iprange diffutils zstd): %w", tool, err)
 		}
 	}
-	if _, err := os.Stat(dir); err != nil {
-		dir = ""
-	}
-	dir, err := os.MkdirTemp(dir, "pavise-bench-")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(dir)
-	var results []string
-	for _, suite := range []struct {
-		name string
-		run  func() (string, error)
-	}{
-		{"addresses", func() (string, error) { return addresses(dir, lines, rounds) }},
-		{"domains", func() (string, error) { return domains(dir, lines, rounds) }},
-		{"delta", func() (string, error) { return deltas(dir, lines, rounds) }},
-		{"open", func() (string, error) { return openNames(dir, names, rounds) }},
-	} {
-		if !slices.Contains(only, suite.name) {
-			continue
-		}
-		result, err := suite.run()
-		if err != nil {
-			return fmt.Errorf("%s: %w", suite.name, err)
-		}
-		results = append(results, result)
-	}
-	for _, r := range results {
-		fmt.Println(r)
-	}
-	return nil
+	return workload.RunSuites(dir, only, []workload.Suite{
+		{Name: "addresses", Run: func(dir string) (string, error) { return addresses(dir, lines, rounds) }},
+		{Name: "domains", Run: func(dir string) (string, error) { return domains(dir, lines, rounds) }},
+		{Name: "delta", Run: func(dir string) (string, error) { return deltas(dir, lines, rounds) }},
+		{Name: "open", Run: func(dir string) (string, error) { return openNames(dir, names, rounds) }},
+	})
 }
 
 // median of figures, which it sorts.

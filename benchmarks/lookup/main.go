@@ -14,6 +14,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"pavise.dev/pavise/benchmarks/internal/workload"
 )
 
 func main() {
@@ -24,43 +26,15 @@ func main() {
 	in := flag.String("dir", "/dev/shm", "where to write the snapshots, if it exists; on a tmpfs the kernel can use huge pages")
 	only := flag.String("only", "ipv4,ipv6,names", "what to measure")
 	flag.Parse()
-	if err := bench(*in, *rounds, *prefixes, *names, *keys, strings.Split(*only, ",")); err != nil {
+	err := workload.RunSuites(*in, *only, []workload.Suite{
+		{Name: "ipv4", Run: func(dir string) (string, error) { return addresses(dir, false, *prefixes, *keys, *rounds) }},
+		{Name: "ipv6", Run: func(dir string) (string, error) { return addresses(dir, true, *prefixes, *keys, *rounds) }},
+		{Name: "names", Run: func(dir string) (string, error) { return domains(dir, *names, *keys, *rounds) }},
+	})
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench-lookup:", err)
 		os.Exit(1)
 	}
-}
-
-func bench(in string, rounds, prefixes, names, keys int, only []string) error {
-	if _, err := os.Stat(in); err != nil {
-		in = ""
-	}
-	dir, err := os.MkdirTemp(in, "pavise-bench-")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(dir)
-	var results []string
-	for _, suite := range []struct {
-		name string
-		run  func() (string, error)
-	}{
-		{"ipv4", func() (string, error) { return addresses(dir, false, prefixes, keys, rounds) }},
-		{"ipv6", func() (string, error) { return addresses(dir, true, prefixes, keys, rounds) }},
-		{"names", func() (string, error) { return domains(dir, names, keys, rounds) }},
-	} {
-		if !slices.Contains(only, suite.name) {
-			continue
-		}
-		result, err := suite.run()
-		if err != nil {
-			return fmt.Errorf("%s: %w", suite.name, err)
-		}
-		results = append(results, result)
-	}
-	for _, r := range results {
-		fmt.Println(r)
-	}
-	return nil
 }
 
 // contender answers every key and says how many it found.

@@ -19,17 +19,7 @@ const (
 // Lines that begin with ! are comments, and so are those with a # that is not the
 // beginning of a rule for elements.
 func readAdBlock(in *input, out *emitter) error {
-	l := newLines(in, maxLine)
-	defer func() { out.rep.Lines = l.no }()
-	for {
-		line, ok := l.next()
-		if !ok {
-			return in.failed(l.no + 1)
-		}
-		if err := adBlockLine(line, l, out); err != nil {
-			return err
-		}
-	}
+	return eachLine(in, out, adBlockLine)
 }
 
 func adBlockLine(line []byte, l *lines, out *emitter) error {

@@ -8,17 +8,7 @@ const noHosts = "not a line of a hosts file, which begins with an address"
 // a #. The names are the entries. The address is not looked at beyond being one: lists
 // write 0.0.0.0, 127.0.0.1, :: and others alike.
 func readHosts(in *input, out *emitter) error {
-	l := newLines(in, maxLine)
-	defer func() { out.rep.Lines = l.no }()
-	for {
-		line, ok := l.next()
-		if !ok {
-			return in.failed(l.no + 1)
-		}
-		if err := hostsLine(line, l, out); err != nil {
-			return err
-		}
-	}
+	return eachLine(in, out, hostsLine)
 }
 
 func hostsLine(line []byte, l *lines, out *emitter) error {

@@ -9,17 +9,7 @@ import "bytes"
 // like domains. nomatch makes an exception. A timeout is not looked at, since it counts
 // from when the file was written, which is not in it.
 func readIpset(in *input, out *emitter) error {
-	l := newLines(in, maxLine)
-	defer func() { out.rep.Lines = l.no }()
-	for {
-		line, ok := l.next()
-		if !ok {
-			return in.failed(l.no + 1)
-		}
-		if err := ipsetLine(line, l, out); err != nil {
-			return err
-		}
-	}
+	return eachLine(in, out, ipsetLine)
 }
 
 func ipsetLine(line []byte, l *lines, out *emitter) error {

@@ -137,3 +137,18 @@ func newlines(b []byte) int64 {
 	}
 	return n
 }
+
+// eachLine gives every line to read, which may ask l for its number.
+func eachLine(in *input, out *emitter, read func(line []byte, l *lines, out *emitter) error) error {
+	l := newLines(in, maxLine)
+	defer func() { out.rep.Lines = l.no }()
+	for {
+		line, ok := l.next()
+		if !ok {
+			return in.failed(l.no + 1)
+		}
+		if err := read(line, l, out); err != nil {
+			return err
+		}
+	}
+}

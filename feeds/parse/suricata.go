@@ -7,30 +7,25 @@ import "bytes"
 // what is over 100 is 100. Categories are numbers of a file that we do not have, and
 // are not looked at.
 func readSuricata(in *input, out *emitter) error {
-	l := newLines(in, maxLine)
-	defer func() { out.rep.Lines = l.no }()
-	for {
-		line, ok := l.next()
-		if !ok {
-			return in.failed(l.no + 1)
-		}
-		line = trim(line)
-		if len(line) == 0 || line[0] == '#' {
-			continue
-		}
-		out.begin(l.no)
-		addr, score, ok := reputation(line)
-		switch {
-		case l.long:
-			out.unreadable(line, longLine)
-		case !ok:
-			out.unreadable(line, "not an address, a category and a score of 0 to 127")
-		case out.confident(score):
-			if err := out.address(addr); err != nil {
-				return err
-			}
-		}
+	return eachLine(in, out, suricataLine)
+}
+
+func suricataLine(line []byte, l *lines, out *emitter) error {
+	line = trim(line)
+	if len(line) == 0 || line[0] == '#' {
+		return nil
 	}
+	out.begin(l.no)
+	addr, score, ok := reputation(line)
+	switch {
+	case l.long:
+		out.unreadable(line, longLine)
+	case !ok:
+		out.unreadable(line, "not an address, a category and a score of 0 to 127")
+	case out.confident(score):
+		return out.address(addr)
+	}
+	return nil
 }
 
 // reputation cuts a line at its two commas.

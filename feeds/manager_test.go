@@ -74,7 +74,7 @@ func newFixture(t *testing.T, dir string, own ...guard.Place) *fixture {
 
 func (x *fixture) open() {
 	x.t.Helper()
-	client := fetch.New(fetch.Options{Timeouts: fetch.Timeouts{Header: time.Second, Window: 200 * time.Millisecond, RetryWait: time.Millisecond}})
+	client := fetch.New(fetch.Options{Timeouts: fetch.Timeouts{Header: 5 * time.Second, Window: time.Second, RetryWait: time.Millisecond}})
 	x.t.Cleanup(client.Close)
 	m, err := Open(Config{Dir: x.dir, Client: client, Own: x.own, now: func() time.Time { return x.now }})
 	if err != nil {
@@ -136,7 +136,7 @@ func (x *fixture) lists(subjects ...string) []string {
 
 func feedAt(url string) Feed {
 	return Feed{Name: "bad", Spec: api.ThreatFeedSpec{URL: url, Refresh: api.FeedRefresh{
-		Interval: &metav1.Duration{Duration: time.Hour}, Jitter: &metav1.Duration{}, Timeout: &metav1.Duration{Duration: 3 * time.Second},
+		Interval: &metav1.Duration{Duration: time.Hour}, Jitter: &metav1.Duration{}, Timeout: &metav1.Duration{Duration: 30 * time.Second},
 	}}}
 }
 

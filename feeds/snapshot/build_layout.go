@@ -110,13 +110,12 @@ func (l *layout) finish(postings []byte) error {
 func (m *merger) write(w *writer, key hashKey) error {
 	l := newLayout(w, key, m.names)
 	w.begin(secNames)
-	for i, nodes := range m.bucket {
+	for _, nodes := range append(m.full, m.last) {
 		for at := 0; at < len(nodes); {
 			r := record(nodes[at:])
 			l.add(r.hash(), node(r[recordHead-nodeHead:r.size()]))
 			at += r.size()
 		}
-		m.bucket[i] = nil
 	}
 	return l.finish(m.postings)
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/binary"
-	"slices"
 	"unsafe"
 )
 
@@ -101,18 +100,19 @@ type sorter struct {
 	places, other []place
 }
 
-// sort calls take with the records of a list in the order of hash, name, exception, feed
-// and line, and forgets the list.
-func (s *sorter) sort(l *nameList, take func(record)) {
+// sort calls m.add with the records of a list in the order of hash, name, exception, feed
+// and line. The list is empty then, and its chunks are m's to use.
+func (s *sorter) sort(l *nameList, m *merger) {
 	s.data, s.places = s.data[:0], s.places[:0]
 	if cap(s.data) < l.size {
 		s.data = make([]byte, 0, l.size+l.size/8)
 	}
-	for i, part := range l.full {
+	for _, part := range append(l.full, l.last) {
 		s.data = append(s.data, part...)
-		l.full[i] = nil
+		if part != nil {
+			m.free = append(m.free, part[:0])
+		}
 	}
-	s.data = append(s.data, l.last...)
 	for at := 0; at < len(s.data); {
 		r := record(s.data[at:])
 		s.places = append(s.places, place{r.hash(), uint32(at)})
@@ -125,7 +125,7 @@ func (s *sorter) sort(l *nameList, take func(record)) {
 	radix(s.places, s.other[:len(s.places)], (*place).key)
 	sortRuns(s.places, (*place).key, s.compare)
 	for _, p := range s.places {
-		take(s.data[p.at:])
+		m.add(s.data[p.at:])
 	}
 }
 
@@ -148,10 +148,9 @@ func (b *nameBuilder) write(w *writer) (int64, error) {
 	var m merger
 	var s sorter
 	for i := range b.bucket {
-		m.begin(b.bucket[i].size)
-		s.sort(&b.bucket[i], m.add)
-		m.flush()
+		s.sort(&b.bucket[i], &m)
 	}
+	m.end()
 	s = sorter{}
 	w.head.names, w.head.tlds = uint64(m.names), b.tlds
 	return m.listed, m.write(w, b.key)
@@ -159,23 +158,38 @@ func (b *nameBuilder) write(w *writer) (int64, error) {
 
 // merger makes one node of all records of a name.
 type merger struct {
-	bucket   [][]byte // nodes, each as a record, in the order of the hashes
-	out      []byte   // of the current bucket
-	current  []byte   // record of the current name, in out
+	full     [][]byte // nodes, each as a record, in the order of the hashes
+	last     []byte
+	free     [][]byte // chunks for more
+	current  []byte   // record of the current name, in last
 	postings []byte
 	own      []byte // postings of the current name
 	names    int
 	listed   int64
 }
 
-func (m *merger) begin(size int) { m.out = make([]byte, 0, size) }
+// room is where the next n octets go.
+func (m *merger) room(n int) []byte {
+	if cap(m.last)-len(m.last) < n {
+		if m.last != nil {
+			m.full = append(m.full, m.last)
+		}
+		if k := len(m.free) - 1; k >= 0 {
+			m.last, m.free = m.free[k], m.free[:k]
+		} else {
+			m.last = make([]byte, 0, listChunk)
+		}
+	}
+	at := len(m.last)
+	m.last = m.last[:at+n]
+	return m.last[at:]
+}
 
 func (m *merger) add(r record) {
 	if m.current == nil || record(m.current).hash() != r.hash() || !bytes.Equal(record(m.current).name(), r.name()) {
 		m.end()
-		at := len(m.out)
-		m.out = append(m.out, r[:r.size()]...)
-		m.current = m.out[at:]
+		m.current = m.room(r.size())
+		copy(m.current, r[:r.size()])
 		m.current[14] = r.flags() & flagDeep
 		m.names++
 	}
@@ -210,11 +224,4 @@ func (m *merger) end() {
 		m.postings = append(m.postings, m.own...)
 	}
 	m.own = m.own[:0]
-}
-
-// flush ends a bucket. No name is in two.
-func (m *merger) flush() {
-	m.end()
-	m.current = nil
-	m.bucket = append(m.bucket, slices.Clip(m.out))
 }

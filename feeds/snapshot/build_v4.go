@@ -48,7 +48,7 @@ func (b *v4Builder) add(a netip.Addr, bits int, feed uint16, line uint32) error 
 // write writes the four sections of IPv4 and returns how many entries there are.
 func (b *v4Builder) write(w *writer) int64 {
 	var items, other []rec4
-	out := newV4Writer(w)
+	out := newV4Writer(w, b.n)
 	for i := range b.bucket {
 		items = b.bucket[i].drain(items[:0])
 		if cap(other) < len(items) {
@@ -76,9 +76,14 @@ type v4Writer struct {
 	n       uint32
 }
 
-func newV4Writer(w *writer) *v4Writer {
+// newV4Writer makes one for at most n entries.
+func newV4Writer(w *writer, n int) *v4Writer {
 	w.begin(secV4Entries)
-	return &v4Writer{w: w}
+	if n == 0 {
+		return &v4Writer{w: w}
+	}
+	borders := borders4{dir: make([]uint32, 0, v4Dir), list: make([]uint16, 0, 2*n)}
+	return &v4Writer{w: w, first: make([]uint32, 0, n+1), borders: borders}
 }
 
 func (o *v4Writer) add(r *rec4) {

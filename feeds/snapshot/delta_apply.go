@@ -59,7 +59,7 @@ func (a *applier) addresses4() int64 {
 	slices.SortFunc(a.new4, func(x, y rec4) int {
 		return cmp.Or(cmp.Compare(x.start, y.start), cmp.Compare(x.bits, y.bits), cmp.Compare(x.feed, y.feed))
 	})
-	out := newV4Writer(a.w)
+	out := newV4Writer(a.w, len(a.old.v4.entries)/entrySize+len(a.new4))
 	come, gone := a.new4, a.gone4
 	entries := a.old.v4.entries
 	for i := uint32(0); len(entries) >= entrySize; i++ {

@@ -110,7 +110,7 @@ func (l *layout) finish(postings []byte) error {
 func (m *merger) write(w *writer, key hashKey) error {
 	l := newLayout(w, key, m.names)
 	w.begin(secNames)
-	for _, nodes := range append(m.full, m.last) {
+	for _, nodes := range m.nodes.chunks() {
 		for at := 0; at < len(nodes); {
 			r := record(nodes[at:])
 			l.add(r.hash(), node(r[recordHead-nodeHead:r.size()]))

@@ -32,10 +32,14 @@ type nameBuilder struct {
 
 // nameList is a list of records: hash, line, feed, flags, length, name.
 type nameList struct {
+	octetList
+	size int // octets
+}
+
+// octetList is a list of records that grows without being copied. None lies in two chunks.
+type octetList struct {
 	full [][]byte
 	last []byte
-	size int // octets
-	n    int
 }
 
 const (
@@ -43,25 +47,41 @@ const (
 	listChunk  = 16 << 10
 )
 
-func (l *nameList) add(h uint64, name []byte, flags uint8, feed uint16, line uint32) {
-	size := recordHead + len(name)
-	if cap(l.last)-len(l.last) < size {
+// room is where the next n octets go, in a chunk of free if it has one.
+func (l *octetList) room(n int, free *[][]byte) []byte {
+	if cap(l.last)-len(l.last) < n {
 		if l.last != nil {
 			l.full = append(l.full, l.last)
 		}
-		l.last = make([]byte, 0, listChunk)
+		if k := len(*free) - 1; k >= 0 {
+			l.last, *free = (*free)[k], (*free)[:k]
+		} else {
+			l.last = make([]byte, 0, listChunk)
+		}
 	}
 	at := len(l.last)
-	l.last = l.last[:at+size]
-	r := l.last[at:]
+	l.last = l.last[:at+n]
+	return l.last[at:]
+}
+
+// chunks are all of them.
+func (l *octetList) chunks() [][]byte {
+	if l.last == nil {
+		return l.full
+	}
+	return append(l.full, l.last)
+}
+
+func (l *nameList) add(h uint64, name []byte, flags uint8, feed uint16, line uint32) {
+	var free [][]byte
+	r := l.room(recordHead+len(name), &free)
 	binary.LittleEndian.PutUint64(r, h)
 	binary.LittleEndian.PutUint32(r[8:], line)
 	binary.LittleEndian.PutUint16(r[12:], feed)
 	r[14] = flags
 	r[15] = uint8(len(name))
 	copy(r[recordHead:], name)
-	l.size += size
-	l.n++
+	l.size += len(r)
 }
 
 func (b *nameBuilder) add(name []byte, flags uint8, feed uint16, line uint32) {
@@ -107,11 +127,9 @@ func (s *sorter) sort(l *nameList, m *merger) {
 	if cap(s.data) < l.size {
 		s.data = make([]byte, 0, l.size+l.size/8)
 	}
-	for _, part := range append(l.full, l.last) {
+	for _, part := range l.chunks() {
 		s.data = append(s.data, part...)
-		if part != nil {
-			m.free = append(m.free, part[:0])
-		}
+		m.free = append(m.free, part[:0])
 	}
 	for at := 0; at < len(s.data); {
 		r := record(s.data[at:])
@@ -158,37 +176,19 @@ func (b *nameBuilder) write(w *writer) (int64, error) {
 
 // merger makes one node of all records of a name.
 type merger struct {
-	full     [][]byte // nodes, each as a record, in the order of the hashes
-	last     []byte
-	free     [][]byte // chunks for more
-	current  []byte   // record of the current name, in last
+	nodes    octetList // each as a record, in the order of the hashes
+	free     [][]byte  // chunks for more
+	current  []byte    // record of the current name, in nodes
 	postings []byte
 	own      []byte // postings of the current name
 	names    int
 	listed   int64
 }
 
-// room is where the next n octets go.
-func (m *merger) room(n int) []byte {
-	if cap(m.last)-len(m.last) < n {
-		if m.last != nil {
-			m.full = append(m.full, m.last)
-		}
-		if k := len(m.free) - 1; k >= 0 {
-			m.last, m.free = m.free[k], m.free[:k]
-		} else {
-			m.last = make([]byte, 0, listChunk)
-		}
-	}
-	at := len(m.last)
-	m.last = m.last[:at+n]
-	return m.last[at:]
-}
-
 func (m *merger) add(r record) {
 	if m.current == nil || record(m.current).hash() != r.hash() || !bytes.Equal(record(m.current).name(), r.name()) {
 		m.end()
-		m.current = m.room(r.size())
+		m.current = m.nodes.room(r.size(), &m.free)
 		copy(m.current, r[:r.size()])
 		m.current[14] = r.flags() & flagDeep
 		m.names++

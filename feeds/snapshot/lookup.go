@@ -144,11 +144,16 @@ func (x *nameIndex) contains(name []byte) bool {
 	return more && x.search(name)
 }
 
-// listed says whether the node of the labels from an offset on, of the given hash, stands
-// for a name.
+// listed says whether the labels of a name from an offset on, of the given hash, stand for
+// it.
 func (x *nameIndex) listed(name []byte, h uint64, at int) bool {
 	n := x.find(h, name[at:])
-	if n == nil || n.flags()&wanted(at) == 0 {
+	return n != nil && x.stands(n, name, at)
+}
+
+// stands says whether a node, which a name has from an offset on, stands for the name.
+func (x *nameIndex) stands(n node, name []byte, at int) bool {
+	if n.flags()&wanted(at) == 0 {
 		return false
 	}
 	for i := 0; ; i++ {
@@ -166,7 +171,7 @@ func (x *nameIndex) listed(name []byte, h uint64, at int) bool {
 func (x *nameIndex) search(name []byte) bool {
 	found := false
 	x.walk(name, func(at int, n node) bool {
-		found = x.listed(name, x.hash(name, at), at)
+		found = x.stands(n, name, at)
 		return !found
 	})
 	return found

@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"log/slog"
 	"maps"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -32,9 +31,6 @@ type Config struct {
 	Client *fetch.Client
 	// Secrets may be nil.
 	Secrets Secrets
-	// Own is what no feed may block, beside the hosts that feeds are fetched from: the
-	// control plane, the API server, the cluster's networks, the DNS servers.
-	Own []guard.Place
 	// Fetches is how many feeds are fetched at a time. Default 4.
 	Fetches int
 	// Log may be nil.
@@ -121,30 +117,17 @@ func (m *Manager) path() string { return filepath.Join(m.c.Dir, snapshotName) }
 // Snapshot is what is in force; nil before the first was compiled.
 func (m *Manager) Snapshot() *snapshot.Snapshot { return m.current.Load() }
 
-// SetOwn replaces Config.Own, from the next Set on.
-func (m *Manager) SetOwn(own []guard.Place) {
-	m.mu.Lock()
-	m.c.Own = own
-	m.mu.Unlock()
-}
-
-// Set replaces the feeds. What is known of those that stay is kept; a feed that goes is
-// out of force with the next compilation, and what is on disk of it stays there.
-func (m *Manager) Set(list []Feed) error {
-	m.mu.Lock()
-	own := slices.Clone(m.c.Own)
-	m.mu.Unlock()
+// Set replaces the feeds, and what none of them may block beside the hosts that they are
+// fetched from: the control plane, the API server, the cluster's networks, the DNS
+// servers. What is known of feeds that stay is kept; a feed that goes is out of force with
+// the next compilation, and what is on disk of it stays there.
+func (m *Manager) Set(list []Feed, own []guard.Place) error {
 	objects := make([]*api.ThreatFeed, len(list))
 	for i, f := range list {
 		objects[i] = &api.ThreatFeed{Spec: f.Spec}
+		objects[i].Name = f.Name
 	}
-	own = append(own, guard.Hosts(objects...)...)
-	for _, o := range objects {
-		// A feed's host given as an address is a place by itself.
-		if a, err := netip.ParseAddr(o.Spec.Host()); err == nil {
-			own = append(own, guard.Place{Prefix: netip.PrefixFrom(a.Unmap(), a.Unmap().BitLen()), Why: "a feed is fetched from it"})
-		}
-	}
+	own = append(slices.Clone(own), guard.Hosts(objects...)...)
 	places := guard.NewPlaces(own...)
 	next := make(map[string]keeper, len(list))
 	order := make([]string, 0, len(list))
@@ -245,8 +228,10 @@ func (m *Manager) Refresh(ctx context.Context, name string, accept bool) (Status
 	status := statusOf(&keeper.feed, &k.state, m.c.now())
 	m.mu.Unlock()
 	m.report(&status, got.changed)
-	// A body that stayed may have to be read anew.
-	if now := readingOf(&keeper.feed.Spec); got.changed || !got.state.ReadAs.equal(now) {
+	// A body that stayed may have to be read anew, or be back in force after its time was up.
+	spec := &keeper.feed.Spec
+	back := got.state.inForce(spec, m.c.now()) && !st.inForce(spec, m.c.now())
+	if got.changed || back || !got.state.ReadAs.equal(readingOf(spec)) {
 		signal(m.wake)
 	}
 	return status, nil

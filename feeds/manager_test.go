@@ -76,7 +76,7 @@ func (x *fixture) open() {
 	x.t.Helper()
 	client := fetch.New(fetch.Options{Timeouts: fetch.Timeouts{Header: 5 * time.Second, Window: time.Second, RetryWait: time.Millisecond}})
 	x.t.Cleanup(client.Close)
-	m, err := Open(Config{Dir: x.dir, Client: client, Own: x.own, now: func() time.Time { return x.now }})
+	m, err := Open(Config{Dir: x.dir, Client: client, now: func() time.Time { return x.now }})
 	if err != nil {
 		x.t.Fatal(err)
 	}
@@ -95,7 +95,7 @@ func (x *fixture) reopen(list ...Feed) {
 
 func (x *fixture) set(list ...Feed) {
 	x.t.Helper()
-	if err := x.Set(list); err != nil {
+	if err := x.Set(list, x.own); err != nil {
 		x.t.Fatal(err)
 	}
 }
@@ -302,6 +302,30 @@ func TestSuspendAndExpiry(t *testing.T) {
 	x.set(f)
 	x.compile()
 	equal(t, x.lists("192.0.2.1"), []string{"192.0.2.1"})
+}
+
+// TestBackInForce: a feed whose time was up is back in force as soon as its server confirms
+// what it had, though nothing changed.
+func TestBackInForce(t *testing.T) {
+	s := newServer(t)
+	s.text("192.0.2.1\n")
+	f := feedAt(s.URL)
+	f.Spec.ExpireAfter = &metav1.Duration{Duration: time.Hour}
+	x := newFixture(t, t.TempDir())
+	x.set(f)
+	x.refresh("bad")
+	x.now = x.now.Add(2 * time.Hour)
+	x.compile()
+	equal(t, x.lists("192.0.2.1"), nil)
+	for len(x.wake) > 0 {
+		<-x.wake
+	}
+	if _, err := x.Refresh(t.Context(), "bad", false); err != nil {
+		t.Fatal(err)
+	}
+	if len(x.wake) == 0 {
+		t.Error("nobody was told to compile")
+	}
 }
 
 // TestAnotherURLIsAnotherFeed: what was fetched from one does not stand for the other.

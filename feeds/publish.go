@@ -47,7 +47,8 @@ func (m *Manager) compile(ctx context.Context) error {
 	}
 }
 
-// publish saves a snapshot, unless it is what is in force already, and puts it into force.
+// publish saves a snapshot and puts it into force, unless it turns out to be what is in
+// force already.
 func (m *Manager) publish(b *snapshot.Builder, until time.Time) error {
 	before := m.current.Load()
 	info, err := snapshot.Save(m.path(), b)

@@ -54,8 +54,7 @@ func (k *feedKeeper) take(list []feeds.Feed, own []guard.Place) error {
 		// being fetched, and compile millions of entries for nothing.
 		return nil
 	}
-	k.manager.SetOwn(own)
-	if err := k.manager.Set(list); err != nil {
+	if err := k.manager.Set(list, own); err != nil {
 		return fmt.Errorf("feeds: %w", err)
 	}
 	k.list, k.own = list, own

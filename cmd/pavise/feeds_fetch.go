@@ -53,8 +53,7 @@ usage, 3 the state directory is in use by a running process, or cannot be writte
 			}
 			defer client.Close()
 			defer m.Close()
-			m.SetOwn(ownPlaces(model))
-			if err := m.Set(list); err != nil {
+			if err := m.Set(list, ownPlaces(model)); err != nil {
 				return failed(err)
 			}
 			if err := fetchAll(cmd.Context(), cmd.ErrOrStderr(), m, names, accept); err != nil {

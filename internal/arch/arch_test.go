@@ -20,6 +20,7 @@ var forbidden = map[string][]string{
 	"feeds":              {module + "policy", module + "xds", module + "admin", module + "proxy", "github.com/envoyproxy/", "k8s.io/client-go"},
 	"feeds/snapshot":     {module + "api", module + "policy", module + "feeds/parse", module + "internal", "net/http"},
 	"feeds/parse":        {module + "policy", module + "feeds/fetch"},
+	"proxy/filter":       {module + "api", module + "policy", module + "xds", module + "feeds/parse", module + "internal", "net/http", "github.com/envoyproxy/"},
 	"internal/policygen": {module + "xds", "github.com/envoyproxy/"},
 }
 

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 )
@@ -25,6 +26,13 @@ func checkWorkloads(s *Set) {
 			l := &w.Spec.Outbound[i]
 			claimListener(s, listeners, w, fmt.Sprintf("spec.outbound[%d]", i), outboundName(l), l.Address, l.Port)
 		}
+		if t := w.Spec.Transparent; t != nil {
+			out, in := cmp.Or(t.OutboundPort, TransparentOutboundPort), cmp.Or(t.InboundPort, TransparentInboundPort)
+			claimListener(s, listeners, w, "spec.transparent", "outbound", anywhere, out)
+			if in != out {
+				claimListener(s, listeners, w, "spec.transparent", "inbound", anywhere, in)
+			}
+		}
 		for i, text := range w.Spec.Addresses {
 			addr, f := parseAddr(text, text)
 			if f != nil {
@@ -39,6 +47,10 @@ func checkWorkloads(s *Set) {
 		}
 	}
 }
+
+// anywhere is the address of transparent listeners. One at a single address beside it is
+// not found: the system takes the narrower of the two.
+const anywhere = "::"
 
 func claimListener(s *Set, listeners map[netip.AddrPort]owner, w *Workload, field, name, address string, port int32) {
 	on, ok := listenOn(address, port)

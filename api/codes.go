@@ -86,6 +86,7 @@ const (
 	CodeHTTPOptions     = "PAV0607"
 	CodeWorkloadAddress = "PAV0608"
 	CodeAddressShared   = "PAV0609"
+	CodeTransparent     = "PAV0610"
 
 	// Threat feeds: PAV065x to PAV067x.
 	CodeFeedURL         = "PAV0651"

@@ -148,4 +148,8 @@ var matchCodes = []CodeInfo{
 		CodeAddressShared, Error, "Two workloads share an address",
 		"Rules recognise a workload as a peer by its address, so they could not tell the two apart.",
 	},
+	{
+		CodeTransparent, Error, "The settings of transparent listeners are invalid",
+		"`outboundPort` and `inboundPort` differ (without them they are 15001 and 15006), and `opaquePorts` are at most 64.",
+	},
 }

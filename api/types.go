@@ -357,6 +357,60 @@ type WorkloadSpec struct {
 	// Outbound listeners are explicit proxies for the workload's own requests.
 	// +optional
 	Outbound []Outbound `json:"outbound,omitempty"`
+	// Transparent takes the workload's connections where `pavise redirect` hands them to
+	// Envoy, without the workload knowing.
+	// +optional
+	Transparent *Transparent `json:"transparent,omitempty"`
+	// Feeds says what happens when threat feeds cannot be asked.
+	// +optional
+	Feeds FeedFailure `json:"feeds,omitzero"`
+}
+
+// The ports that redirected connections come to, as Istio has them.
+const (
+	TransparentOutboundPort = 15001
+	TransparentInboundPort  = 15006
+)
+
+// Transparent is two listeners, called outbound and inbound, for the connections that the
+// workload makes and those that are made to it. HTTP and TLS are recognised by their
+// first bytes, and go where they were going.
+type Transparent struct {
+	// OutboundPort is where the workload's own connections come to. Default 15001.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=65535
+	// +optional
+	OutboundPort int32 `json:"outboundPort,omitempty"`
+	// InboundPort is where the connections to the workload come to. Default 15006.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=65535
+	// +optional
+	InboundPort int32 `json:"inboundPort,omitempty"`
+	// OpaquePorts are destination ports at which nothing is recognised: connections to
+	// them are TCP, and those whose server speaks first lose no time.
+	// +kubebuilder:validation:MaxItems=64
+	// +optional
+	OpaquePorts []int32 `json:"opaquePorts,omitempty"`
+	// HTTP settings.
+	// +optional
+	HTTP *HTTPOptions `json:"http,omitempty"`
+}
+
+// FailureMode is what happens to traffic while nobody can say whether it is listed.
+// +kubebuilder:validation:Enum=Open;Closed
+type FailureMode string
+
+const (
+	FailOpen   FailureMode = "Open"
+	FailClosed FailureMode = "Closed"
+)
+
+// FeedFailure says what happens when threat feeds cannot be asked.
+type FeedFailure struct {
+	// OnFailure is Open or Closed. Default Closed where a feed that denies is required,
+	// and Open where none is.
+	// +optional
+	OnFailure FailureMode `json:"onFailure,omitempty"`
 }
 
 // TrafficKind is what an inbound listener expects.

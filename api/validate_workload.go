@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -47,7 +48,48 @@ func validateWorkload(r *reporter, spec *WorkloadSpec) {
 		r.out()
 	}
 	r.out()
+	if spec.Transparent != nil {
+		validateTransparent(r, names, spec.Transparent)
+	}
+	r.in("feeds")
+	enum(r, "onFailure", spec.Feeds.OnFailure, false, FailOpen, FailClosed)
+	r.out()
 }
+
+func validateTransparent(r *reporter, names map[string]string, t *Transparent) {
+	r.in("transparent")
+	defer r.out()
+	for _, name := range []string{"outbound", "inbound"} {
+		if other, taken := names[name]; taken {
+			r.report(CodeListenerTwice, "rename "+other, "%s is called %s, as the listener that transparent makes is", other, quote(name))
+		}
+	}
+	if t.OutboundPort != 0 {
+		port(r, "outboundPort", t.OutboundPort)
+	}
+	if t.InboundPort != 0 {
+		port(r, "inboundPort", t.InboundPort)
+	}
+	if cmp.Or(t.OutboundPort, TransparentOutboundPort) == cmp.Or(t.InboundPort, TransparentInboundPort) {
+		r.reportIn("inboundPort", CodeTransparent, "", "the two directions need a port each")
+	}
+	if len(t.OpaquePorts) > maxOpaquePorts {
+		r.reportIn("opaquePorts", CodeTransparent, "", "%d ports; at most %d", len(t.OpaquePorts), maxOpaquePorts)
+		return
+	}
+	r.in("opaquePorts")
+	for i, p := range t.OpaquePorts {
+		if r.at(i); p < 1 || p > 65535 {
+			r.report(CodePort, "write 1 to 65535", "%d is not a port", p)
+		}
+		r.out()
+	}
+	r.out()
+	validateHTTPOptions(r, t.HTTP)
+}
+
+// maxOpaquePorts bounds the tests that each connection meets.
+const maxOpaquePorts = 64
 
 func inboundName(l *Inbound) string {
 	if l.Name != "" {

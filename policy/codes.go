@@ -32,9 +32,9 @@ var codes = []api.CodeInfo{
 			"A Deny rule like that does not keep the workload from sending UDP; nothing here does.",
 	},
 	{
-		Code: CodeTLSInEgress, Severity: api.Error, Title: "tls in an egress rule",
-		Explanation: "What a workload sends out goes through an explicit proxy, which does not see the ClientHello inside a CONNECT tunnel. " +
-			"Name the destination with `domains`, which are compared with the name that CONNECT asks for.",
+		Code: CodeTLSInEgress, Severity: api.Error, Title: "tls in an egress rule for an explicit proxy",
+		Explanation: "An explicit proxy does not see the ClientHello inside a CONNECT tunnel, and a workload that the policy selects has one. " +
+			"Name the destination with `domains`, which are compared with the name that CONNECT asks for. Transparent listeners see it.",
 	},
 	{
 		Code: CodeMatchesNothing, Severity: api.Warning, Title: "A rule whose peers stand for nothing",

@@ -177,7 +177,7 @@ func (c *compiler) selector(o object, field string, s *metav1.LabelSelector) lab
 // workload gives one workload its listeners and programs. A listener's program is
 // one of two, by direction, so their rules are collected once.
 func (c *compiler) workload(m *member, policies []*compiledPolicy, used []bool) *Workload {
-	w := &Workload{Namespace: m.workload.Namespace, Name: m.workload.Name, Addresses: m.addresses}
+	w := &Workload{Namespace: m.workload.Namespace, Name: m.workload.Name, Addresses: m.addresses, FeedsClosed: c.feedsClosed(m.workload)}
 	programs := map[Direction]*Program{Ingress: {Direction: Ingress}, Egress: {Direction: Egress}}
 	var selected []*compiledPolicy
 	for i, p := range policies {
@@ -211,8 +211,37 @@ func (c *compiler) workload(m *member, policies []*compiledPolicy, used []bool) 
 	for i := range m.workload.Spec.Outbound {
 		w.Listeners = append(w.Listeners, outbound(&m.workload.Spec.Outbound[i], programs[Egress]))
 	}
+	if t := m.workload.Spec.Transparent; t != nil {
+		w.Listeners = append(w.Listeners, transparent(t, Ingress, programs[Ingress]), transparent(t, Egress, programs[Egress]))
+	}
 	c.warnBlunt(w, selected)
+	c.refuseUnseen(w, selected)
 	return w
+}
+
+// feedsClosed is what the workload says, or what its feeds ask for.
+func (c *compiler) feedsClosed(w *api.Workload) bool {
+	if mode := w.Spec.Feeds.OnFailure; mode != "" {
+		return mode == api.FailClosed
+	}
+	return slices.ContainsFunc(c.set.ThreatFeeds, func(f *api.ThreatFeed) bool {
+		return f.Spec.Required && f.Spec.Action != api.FeedAlert && !f.Spec.Suspend
+	})
+}
+
+// refuseUnseen refuses rules that ask an explicit proxy for what it does not see.
+func (c *compiler) refuseUnseen(w *Workload, selected []*compiledPolicy) {
+	if !slices.ContainsFunc(w.Listeners, func(l *Listener) bool { return l.Traffic == Proxy }) {
+		return
+	}
+	for _, p := range selected {
+		for _, r := range p.egress {
+			if slices.ContainsFunc(r.Terms, func(t *Term) bool { return len(t.ServerNames) > 0 }) {
+				c.fail("PAV0704", p.object, r.Field+".tls", "an explicit proxy, which workload "+w.Key()+" has, does not see the ClientHello inside a CONNECT tunnel",
+					"name the destination with domains, which are compared with the name that CONNECT asks for")
+			}
+		}
+	}
 }
 
 // warnBlunt warns of Deny rules that ask for HTTP where other traffic passes too: they
@@ -234,16 +263,20 @@ func (c *compiler) warnBlunt(w *Workload, selected []*compiledPolicy) {
 	}
 }
 
-var notHTTP = map[Traffic]string{TCP: "every connection", TLS: "every connection", Proxy: "every CONNECT"}
+var notHTTP = map[Traffic]string{TCP: "every connection", TLS: "every connection", Proxy: "every CONNECT", Transparent: "every connection"}
 
 // blunt reports whether the term asks for HTTP and for nothing that tells other traffic
 // at the listener apart.
 func (t *Term) blunt(l *Listener) bool {
-	if t.HTTP == nil || t.Sources != nil || t.Destinations != nil || len(t.Domains) > 0 || len(t.ServerNames) > 0 && l.Traffic == TLS {
+	if t.HTTP == nil || t.Sources != nil || t.Destinations != nil || len(t.Domains) > 0 ||
+		len(t.ServerNames) > 0 && (l.Traffic == TLS || l.Traffic == Transparent) {
 		return false
 	}
-	if l.Traffic == Proxy {
+	switch l.Traffic {
+	case Proxy:
 		return len(t.Ports) == 0 && len(t.HTTP.Hosts) == 0
+	case Transparent:
+		return len(t.Ports) == 0
 	}
 	return len(t.Ports) == 0 || containsPort(t.Ports, l.Address.Port())
 }
@@ -264,6 +297,24 @@ func outbound(out *api.Outbound, p *Program) *Listener {
 		Name: cmp.Or(out.Name, defaultListenerName("outbound", out.Port)), Direction: Egress, Traffic: Proxy,
 		Address: addrPort(out.Address, out.Port), Paths: pathOptions(out.HTTP), Program: p,
 	}
+}
+
+// transparent listens on every address, since a redirected connection keeps its own.
+func transparent(t *api.Transparent, d Direction, p *Program) *Listener {
+	port := cmp.Or(t.InboundPort, api.TransparentInboundPort)
+	if d == Egress {
+		port = cmp.Or(t.OutboundPort, api.TransparentOutboundPort)
+	}
+	l := &Listener{
+		Name: map[Direction]string{Ingress: "inbound", Egress: "outbound"}[d], Direction: d, Traffic: Transparent,
+		Address: netip.AddrPortFrom(netip.IPv6Unspecified(), uint16(port)), Paths: pathOptions(t.HTTP), Program: p, //nolint:gosec // validated to 1..65535
+	}
+	for _, o := range t.OpaquePorts {
+		l.Opaque = append(l.Opaque, uint16(o)) //nolint:gosec // validated to 1..65535
+	}
+	slices.Sort(l.Opaque)
+	l.Opaque = slices.Compact(l.Opaque)
+	return l
 }
 
 func addrPort(address string, port int32) netip.AddrPort {

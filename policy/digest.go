@@ -18,10 +18,15 @@ func digestModel(m *Model) string {
 	e.count(len(m.Workloads))
 	for _, w := range m.Workloads {
 		e.str(w.Namespace, w.Name)
+		e.flag(w.FeedsClosed)
 		e.count(len(w.Listeners))
 		for _, l := range w.Listeners {
 			e.str(l.Name, string(l.Direction), string(l.Traffic), l.Address.String(), l.Upstream.String())
 			e.flag(l.Paths.UnescapeSlashes, l.Paths.LiteralParameters)
+			e.count(len(l.Opaque))
+			for _, p := range l.Opaque {
+				e.count(int(p))
+			}
 			e.program(l.Program, rules)
 		}
 	}

@@ -27,6 +27,9 @@ type Request struct {
 	Port uint16
 	// ServerName is the SNI of a TLS connection; empty if there is none.
 	ServerName string
+	// Names are those that the sidecar's resolver gave the destination for, for what is
+	// transparent. A client can claim any name; these it did not choose.
+	Names []string
 	// HTTP is the request; for a proxy, a CONNECT too is one.
 	HTTP *HTTPRequest
 }
@@ -102,6 +105,10 @@ type Facts struct {
 	Source, Destination netip.Addr
 	Port                uint16
 	ServerName          string
+	// Names that the destination was resolved from, canonical; Resolved says that rules by
+	// domain ask for them.
+	Names    []string
+	Resolved bool
 	// Host is canonical, without port. It is set for HTTP and for tunnels.
 	Host string
 	// IsHTTP is false for connections and for tunnels.
@@ -125,16 +132,24 @@ func (l *Listener) Facts(req *Request) (*Facts, ReasonKind) {
 	f := &Facts{
 		Source: req.Source.Unmap(), Destination: req.Destination.Unmap(), Port: req.Port,
 	}
-	if l.Traffic == TLS {
+	h := req.HTTP
+	if l.Traffic == Transparent {
+		if f.Port == l.Address.Port() {
+			return f, NotRedirected
+		}
+		f.Names, f.Resolved = req.Names, l.Direction == Egress
+		if slices.Contains(l.Opaque, f.Port) {
+			return f, "" // neither HTTP nor TLS is recognised
+		}
+	} else if l.Direction == Ingress {
+		f.Port = l.Address.Port()
+	}
+	if l.Traffic == TLS || l.Traffic == Transparent && h == nil {
 		f.ServerName = strings.ToLower(req.ServerName)
 		if f.ServerName != "" && !HostForm.MatchString(f.ServerName) {
 			return f, MalformedHost // evil.example. is evil.example to many servers
 		}
 	}
-	if l.Direction == Ingress {
-		f.Port = l.Address.Port()
-	}
-	h := req.HTTP
 	if h == nil || l.Traffic == TCP || l.Traffic == TLS {
 		return f, ""
 	}
@@ -261,7 +276,7 @@ func (r *Rule) match(f *Facts) (bool, string) {
 				continue
 			}
 		}
-		miss := t.miss(f)
+		miss := t.miss(f, r.Action)
 		if miss == "" {
 			return true, "every condition holds"
 		}
@@ -271,7 +286,7 @@ func (r *Rule) match(f *Facts) (bool, string) {
 }
 
 // miss is the first condition that does not hold, in words; empty if all do.
-func (t *Term) miss(f *Facts) string {
+func (t *Term) miss(f *Facts, a Action) string {
 	switch {
 	case t.Sources != nil && !t.Sources.Contains(f.Source):
 		if !f.Source.IsValid() {
@@ -283,14 +298,45 @@ func (t *Term) miss(f *Facts) string {
 			return "the destination address is not known"
 		}
 		return fmt.Sprintf("destination %s is not in its addresses", f.Destination)
+	case len(t.Domains) > 0 && f.Resolved:
+		if miss := resolvedMiss(t.Domains, f, a); miss != "" {
+			return miss
+		}
 	case len(t.Domains) > 0 && !matchDomains(t.Domains, f.Host):
 		return fmt.Sprintf("name %q is not among its domains", f.Host)
+	}
+	switch {
 	case len(t.ServerNames) > 0 && !matchDomains(t.ServerNames, f.ServerName):
 		return fmt.Sprintf("server name %q is not among its names", f.ServerName)
 	case len(t.Ports) > 0 && !containsPort(t.Ports, f.Port):
 		return fmt.Sprintf("port %d is not among its ports", f.Port)
 	case t.HTTP != nil:
 		return t.HTTP.miss(f)
+	}
+	return ""
+}
+
+// resolvedMiss compares domains with the name that a client claims, by a Host or a server
+// name, and with those that its destination was resolved from: a Deny rule matches when any
+// of them does; an Allow or Pass rule asks that the address was given for one of its
+// domains, and that the claim, if there is one, is one of them too. So nobody is let
+// through to an address of their choice by claiming a name.
+func resolvedMiss(ds []Domain, f *Facts, a Action) string {
+	claim := f.ServerName
+	if f.IsHTTP {
+		claim = f.Host
+	}
+	claimed := claim != "" && matchDomains(ds, claim)
+	resolved := slices.ContainsFunc(f.Names, func(n string) bool { return matchDomains(ds, n) })
+	switch {
+	case a == Deny && !claimed && !resolved:
+		return fmt.Sprintf("neither %q nor what %s was resolved from is among its domains", claim, f.Destination)
+	case a == Deny:
+		return ""
+	case !resolved:
+		return fmt.Sprintf("%s was not resolved from any of its domains", f.Destination)
+	case claim != "" && !claimed:
+		return fmt.Sprintf("name %q is not among its domains", claim)
 	}
 	return ""
 }

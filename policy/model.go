@@ -44,6 +44,9 @@ const (
 	TCP   Traffic = "tcp"
 	TLS   Traffic = "tls"
 	Proxy Traffic = "proxy" // explicit forward proxy: absolute-form and CONNECT
+	// Transparent is what is redirected: HTTP and TLS by their first bytes, and any other
+	// TCP. Its destination is where the client connected to.
+	Transparent Traffic = "transparent"
 )
 
 // Model is everything that was compiled, and its identity.
@@ -70,6 +73,8 @@ type Workload struct {
 	Namespace, Name string
 	Addresses       []netip.Addr
 	Listeners       []*Listener
+	// FeedsClosed denies what threat feeds cannot be asked about.
+	FeedsClosed bool
 }
 
 // Key is NAMESPACE/NAME.
@@ -81,9 +86,12 @@ type Listener struct {
 	Direction Direction
 	Traffic   Traffic
 	Address   netip.AddrPort
-	// Upstream is where allowed inbound traffic goes; zero for a proxy.
+	// Upstream is where allowed inbound traffic goes; zero for a proxy and for what is
+	// transparent.
 	Upstream netip.AddrPort
 	Paths    PathOptions
+	// Opaque are destination ports at which a transparent listener recognises nothing.
+	Opaque []uint16
 	// Program is shared by the listeners of one workload and direction.
 	Program *Program
 }

@@ -25,6 +25,16 @@ const (
 	ConnectRefused ReasonKind = "connect-refused"
 	// NotResolved: the rules let the request look for an address, and there was none.
 	NotResolved ReasonKind = "not-resolved"
+	// NotRedirected: the connection was made to the port of a transparent listener itself,
+	// and so has nowhere to go.
+	NotRedirected ReasonKind = "not-redirected"
+	// ByFeed: a threat feed lists it. Feeds are asked before every policy (proxy/filter), not
+	// by Evaluate.
+	ByFeed ReasonKind = "feed"
+	// FeedNotLoaded: a feed that is required was never loaded.
+	FeedNotLoaded ReasonKind = "feed-not-loaded"
+	// FeedsUnavailable: nobody can say what the feeds list, and the workload is closed then.
+	FeedsUnavailable ReasonKind = "feeds-unavailable"
 	// PolicyUpdating: the request met Envoy between two versions of the rules.
 	PolicyUpdating ReasonKind = "policy-updating"
 )
@@ -43,9 +53,11 @@ type Reason struct {
 	Rule   string    `json:"rule,omitempty"`
 	// Policies cause a DefaultDeny; sorted.
 	Policies []PolicyRef `json:"policies,omitempty"`
+	// Feed is set for ByFeed and FeedNotLoaded.
+	Feed string `json:"feed,omitempty"`
 }
 
-// String is TIER:POLICY#RULE, default-deny:POLICY,POLICY… or the kind. It holds
+// String is TIER:POLICY#RULE, default-deny:POLICY,POLICY…, feed:NAME or the kind. It holds
 // no spaces; Envoy would replace them in its logs.
 func (r Reason) String() string {
 	switch r.Kind {
@@ -67,6 +79,8 @@ func (r Reason) String() string {
 			b.WriteString(p.String())
 		}
 		return b.String()
+	case ByFeed, FeedNotLoaded:
+		return string(r.Kind) + ":" + r.Feed
 	default:
 		return string(r.Kind)
 	}
@@ -97,6 +111,14 @@ func (r Reason) Explain() string {
 		return "CONNECT is only for an explicit proxy"
 	case NotResolved:
 		return "the rules did not deny it before an address was known, and the name has none"
+	case ByFeed:
+		return fmt.Sprintf("threat feed %q lists it", r.Feed)
+	case FeedNotLoaded:
+		return fmt.Sprintf("threat feed %q is required and was never loaded, so nobody knows what it lists", r.Feed)
+	case FeedsUnavailable:
+		return "the threat feeds cannot be asked, and the workload is closed then"
+	case NotRedirected:
+		return "the connection was made to the sidecar's own port and not redirected to it, so it has nowhere to go"
 	case PolicyUpdating:
 		return "the rules were being replaced at that moment; try again"
 	}

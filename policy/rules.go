@@ -35,10 +35,6 @@ func (c *compiler) rule(p *compiledPolicy, d Direction, i int, src ruleSource) *
 		}
 	}
 	if src.match.TLS != nil {
-		if d == Egress {
-			c.fail("PAV0704", p.object, r.Field+".tls", "an explicit proxy does not see the ClientHello inside a CONNECT tunnel",
-				"name the destination with domains, which are compared with the name that CONNECT asks for")
-		}
 		base.ServerNames = parseDomains(src.match.TLS.ServerNames)
 	}
 	for _, t := range c.peerTerms(p, d, r, src.peers, base) {

@@ -45,10 +45,9 @@ func (r *Resources) inboundHTTP(name string, l *policy.Listener) error {
 	m.UpgradeConfigs = websocket()
 	m.HttpFilters = append(m.HttpFilters,
 		inboundCanonical(),
-		filterState("pavise.path", pathState()...),
-		discovered(name+"/policy", httpRBACType),
-		router(),
-	)
+		filterState("pavise.path", pathState()...))
+	m.HttpFilters = append(m.HttpFilters, r.httpFeeds(l)...)
+	m.HttpFilters = append(m.HttpFilters, discovered(name+"/policy", httpRBACType), router())
 	to := routeTo(name, nil)
 	m.RouteSpecifier = routes(name, append(canonicalRoutes(to), &routev3.Route{
 		Match:  &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Prefix{Prefix: "/"}},
@@ -84,14 +83,11 @@ func (r *Resources) inboundTCP(name string, l *policy.Listener) error {
 	out := listener(name, l.Address)
 	out.FilterChainMatcher = matcher.ByChain(tree, allowedChain, deniedChain)
 	out.FilterChains = []*listenerv3.FilterChain{
-		{Name: allowedChain, Filters: []*listenerv3.Filter{tcpProxy(name, name, name)}},
-		{Name: deniedChain, Filters: []*listenerv3.Filter{tcpProxy(name, deniedCluster, name+deniedSuffix)}},
+		{Name: allowedChain, Filters: r.withFeeds(l, tcpProxy(name, name, name))},
+		{Name: deniedChain, Filters: r.withFeeds(l, tcpProxy(name, deniedCluster, name+deniedSuffix))},
 	}
 	if l.Traffic == policy.TLS {
-		out.ListenerFilters = []*listenerv3.ListenerFilter{{
-			Name:       "envoy.filters.listener.tls_inspector",
-			ConfigType: &listenerv3.ListenerFilter_TypedConfig{TypedConfig: pack.Any(&tlsinspectorv3.TlsInspector{})},
-		}}
+		out.ListenerFilters = []*listenerv3.ListenerFilter{listenerFilter("envoy.filters.listener.tls_inspector", &tlsinspectorv3.TlsInspector{})}
 		out.ListenerFiltersTimeout = durationpb.New(5 * time.Second)
 	}
 	r.Listeners[name] = out

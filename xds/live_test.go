@@ -40,7 +40,7 @@ func TestEnvoyAgreesWithEvaluate(t *testing.T) {
 			l.Address = netip.AddrPortFrom(s.Addr, l.Address.Port())
 			l.Upstream = upstream
 		}
-		if _, err := xds.Translate(m, m.Workloads, s.Resolver); err != nil {
+		if _, err := xds.Translate(m, m.Workloads, xds.Options{Resolver: s.Resolver}); err != nil {
 			continue // too many groups of Pass rules, which has a test of its own
 		}
 		s.Apply(t, m)

@@ -43,7 +43,7 @@ func (r *Resources) proxy(name string, l *policy.Listener) error {
 		return err
 	}
 	r.extension(name+"/destination", destinationFilter(classes))
-	r.Clusters[forwardCluster] = dynamicCluster(r.resolver)
+	r.Clusters[forwardCluster] = dynamicCluster(r.options.Resolver)
 
 	m := hardenedHCM(name, l)
 	m.UpgradeConfigs = append(websocket(), &hcmv3.HttpConnectionManager_UpgradeConfig{UpgradeType: "CONNECT"})
@@ -52,10 +52,12 @@ func (r *Resources) proxy(name string, l *policy.Listener) error {
 		httpFilter("envoy.filters.http.lua", luaFilter(proxyScript)),
 		filterState("pavise.asked", append(pathState(),
 			matcher.HostKey, "%DYNAMIC_METADATA(pavise:host)%",
-			matcher.PortKey, "%DYNAMIC_METADATA(pavise:port)%")...),
+			matcher.PortKey, "%DYNAMIC_METADATA(pavise:port)%")...))
+	m.HttpFilters = append(m.HttpFilters, r.httpFeeds(l)...)
+	m.HttpFilters = append(m.HttpFilters,
 		discovered(name+"/preliminary", httpRBACType),
 		httpFilter("envoy.filters.http.dynamic_forward_proxy", &dfpv3.FilterConfig{
-			ImplementationSpecifier: &dfpv3.FilterConfig_DnsCacheConfig{DnsCacheConfig: dnsCache(r.resolver)},
+			ImplementationSpecifier: &dfpv3.FilterConfig_DnsCacheConfig{DnsCacheConfig: dnsCache(r.options.Resolver)},
 			SaveUpstreamAddress:     true,
 		}),
 		discovered(name+"/destination", httpRBACType),

@@ -1,6 +1,7 @@
 package xds
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 
@@ -22,7 +23,9 @@ type Resources struct {
 	// Digest of the model they were made from.
 	Digest string
 
-	resolver netip.AddrPort
+	options Options
+	// feedsClosed is that of the workload that is being translated.
+	feedsClosed bool
 	// deciders are the policy listeners by name, to give reasons for what Envoy only
 	// reports a verdict on.
 	deciders map[string]*policy.Listener
@@ -31,21 +34,34 @@ type Resources struct {
 // DefaultResolver is where an Envoy asks for names unless told otherwise.
 var DefaultResolver = netip.MustParseAddrPort("127.0.0.1:15053")
 
+// Options say what there is beside an Envoy.
+type Options struct {
+	// Resolver is the DNS server that explicit proxies ask; it has to answer with one
+	// address for a name, see package proxy/dns.
+	Resolver netip.AddrPort
+	// Module says that Envoy can load the module. Transparent listeners need it.
+	Module bool
+	// Feeds has the module ask the threat feeds before every policy.
+	Feeds bool
+}
+
 // Translate makes the resources for the workloads of a model. It fails where rules
 // cannot be expressed within Envoy's bounds, and names them; nothing is left out.
-// resolver is the DNS server that explicit proxies ask; it has to answer with one
-// address for a name, see package proxy/dns.
-func Translate(m *policy.Model, workloads []*policy.Workload, resolver netip.AddrPort) (*Resources, error) {
+func Translate(m *policy.Model, workloads []*policy.Workload, o Options) (*Resources, error) {
+	if o.Feeds && !o.Module {
+		return nil, errors.New("threat feeds are asked by the module, and there is none")
+	}
 	r := &Resources{
 		Listeners:  map[string]*listenerv3.Listener{},
 		Clusters:   map[string]*clusterv3.Cluster{},
 		Extensions: map[string]*corev3.TypedExtensionConfig{},
 		Stats:      map[string]matcher.Stats{},
 		Digest:     m.Digest,
-		resolver:   resolver,
+		options:    o,
 		deciders:   map[string]*policy.Listener{},
 	}
 	for _, w := range workloads {
+		r.feedsClosed = w.FeedsClosed
 		for _, l := range w.Listeners {
 			if err := r.listener(w, l); err != nil {
 				return nil, fmt.Errorf("workload %s, listener %s: %w", w.Key(), l.Name, err)
@@ -62,6 +78,11 @@ func (r *Resources) listener(w *policy.Workload, l *policy.Listener) error {
 	switch l.Traffic {
 	case policy.Proxy:
 		return r.proxy(name, l)
+	case policy.Transparent:
+		if !r.options.Module {
+			return errors.New("transparent listeners need the module, which looks up the names of a destination, and there is none")
+		}
+		return r.transparent(name, l)
 	case policy.HTTP:
 		return r.inboundHTTP(name, l)
 	default:

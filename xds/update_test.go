@@ -170,7 +170,7 @@ func TestNACKKeepsLastGood(t *testing.T) {
 	s := envoytest.Start(t)
 	up := envoytest.Upstream(t)
 	s.Apply(t, model(t, s, up, allowPath("/good")))
-	bad, err := xds.Translate(model(t, s, up, allowPath("/bad")), model(t, s, up, allowPath("/bad")).Workloads, s.Resolver)
+	bad, err := xds.Translate(model(t, s, up, allowPath("/bad")), model(t, s, up, allowPath("/bad")).Workloads, xds.Options{Resolver: s.Resolver})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -59,7 +59,7 @@ func (c *contender) resources() (*xds.Resources, error) {
 	if api.HasErrors(problems) {
 		return nil, fmt.Errorf("%s: %v", c.name, problems[0])
 	}
-	r, err := xds.Translate(m, m.Workloads, xds.DefaultResolver)
+	r, err := xds.Translate(m, m.Workloads, xds.Options{Resolver: xds.DefaultResolver})
 	if err != nil {
 		return nil, err
 	}

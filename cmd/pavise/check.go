@@ -11,7 +11,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"pavise.dev/pavise/api"
-	"pavise.dev/pavise/xds"
 )
 
 func checkCommand() *cobra.Command {
@@ -34,7 +33,7 @@ count as problems.`,
 				return fmt.Errorf("--fail-on %q: it is error or warning", failOn)
 			}
 			var l api.Loader
-			c := compileFolder(&l, args[0], xds.DefaultResolver, nil)
+			c := compileFolder(&l, args[0], offline, nil)
 			if err := printProblems(cmd.OutOrStdout(), output, c); err != nil {
 				return failed(err)
 			}

@@ -12,7 +12,6 @@ import (
 	"pavise.dev/pavise/admin"
 	"pavise.dev/pavise/api"
 	"pavise.dev/pavise/policy"
-	"pavise.dev/pavise/xds"
 )
 
 func explainCommand() *cobra.Command {
@@ -80,7 +79,7 @@ func answer(cmd *cobra.Command, q admin.Query, config, runDir string) (*admin.Ex
 		return e, asked(err)
 	}
 	var l api.Loader
-	c := compileFolder(&l, config, xds.DefaultResolver, nil)
+	c := compileFolder(&l, config, offline, nil)
 	if !c.usable() {
 		for _, p := range c.problems {
 			fmt.Fprintln(cmd.ErrOrStderr(), p)

@@ -2,7 +2,7 @@ package main
 
 import (
 	"fmt"
-	"net/netip"
+	"slices"
 
 	"pavise.dev/pavise/api"
 	"pavise.dev/pavise/policy"
@@ -15,15 +15,20 @@ type compiled struct {
 	model     *policy.Model
 	resources *xds.Resources
 	problems  []api.Problem
+	// beside is what the resources were made for.
+	beside xds.Options
 }
+
+// offline is for those who start no Envoy: everything is there.
+var offline = xds.Options{Resolver: xds.DefaultResolver, Module: true}
 
 // usable reports whether nothing keeps it from being enforced.
 func (c *compiled) usable() bool { return !api.HasErrors(c.problems) }
 
-// compileFolder reads, compiles and translates a folder, as far as its problems let it.
-// resolver is what Envoy shall ask for names. What means the same as last, which may be
-// nil, is not translated again.
-func compileFolder(l *api.Loader, dir string, resolver netip.AddrPort, last *compiled) *compiled {
+// compileFolder reads, compiles and translates a folder, as far as its problems let it. The
+// feeds are asked where there are any and the module to ask them. What means the same as
+// last, which may be nil, is not translated again.
+func compileFolder(l *api.Loader, dir string, beside xds.Options, last *compiled) *compiled {
 	c := &compiled{}
 	c.set, c.problems = l.Load(dir)
 	readable := c.usable()
@@ -38,11 +43,12 @@ func compileFolder(l *api.Loader, dir string, resolver netip.AddrPort, last *com
 	if !c.usable() {
 		return c
 	}
-	c.model = model
-	if last != nil && last.model.Digest == model.Digest {
+	c.model, c.beside = model, beside
+	c.beside.Feeds = beside.Module && slices.ContainsFunc(c.set.ThreatFeeds, func(f *api.ThreatFeed) bool { return !f.Spec.Suspend })
+	if last != nil && last.model.Digest == model.Digest && last.beside == c.beside {
 		c.resources = last.resources
 	} else {
-		resources, err := xds.Translate(model, model.Workloads, resolver)
+		resources, err := xds.Translate(model, model.Workloads, c.beside)
 		if err != nil {
 			c.problems = append(c.problems, api.Problem{
 				Code: "PAV0801", Severity: api.Error, File: dir,

@@ -12,7 +12,6 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"pavise.dev/pavise/api"
-	"pavise.dev/pavise/xds"
 )
 
 func TestMain(m *testing.M) {
@@ -48,7 +47,7 @@ func TestCheckSaysWhereListsAreAskedInTurn(t *testing.T) {
 		t.Fatal(err)
 	}
 	var l api.Loader
-	c := compileFolder(&l, dir, xds.DefaultResolver, nil)
+	c := compileFolder(&l, dir, offline, nil)
 	if !c.usable() {
 		t.Fatal(c.problems)
 	}

@@ -162,7 +162,7 @@ func (s *standalone) reload() bool {
 	s.mu.Lock()
 	last := s.current
 	s.mu.Unlock()
-	c := compileFolder(&s.loader, s.config, s.resolver, last)
+	c := compileFolder(&s.loader, s.config, xds.Options{Resolver: s.resolver}, last)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	same := s.current != nil && c.model != nil && c.model.Digest == s.current.model.Digest && !s.broken

@@ -177,7 +177,7 @@ func newParts(t *testing.T, m *policy.Model) *parts {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if p.resources, err = xds.Translate(m, m.Workloads, xds.DefaultResolver); err != nil {
+	if p.resources, err = xds.Translate(m, m.Workloads, xds.Options{Resolver: xds.DefaultResolver}); err != nil {
 		t.Fatal(err)
 	}
 	adm := filepath.Join(p.dir, "envoy.sock")
@@ -383,7 +383,7 @@ func TestHalfDoneUpdateDenies(t *testing.T) {
 	before := compile(t, egress(addr, "{name: r, action: Allow, to: [{cidrs: [127.0.0.0/8]}]}"))
 	after := compile(t, egress(addr, "{name: no, action: Deny, to: [{cidrs: [10.0.0.0/8]}]}, {name: r, action: Allow, to: [{cidrs: [127.0.0.0/8]}]}"))
 	p := newParts(t, after)
-	old, err := xds.Translate(before, before.Workloads, xds.DefaultResolver)
+	old, err := xds.Translate(before, before.Workloads, xds.Options{Resolver: xds.DefaultResolver})
 	if err != nil {
 		t.Fatal(err)
 	}

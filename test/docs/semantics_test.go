@@ -166,7 +166,7 @@ spec:
 // for settings of HTTP listeners that are not in it.
 func TestSettingsTable(t *testing.T) {
 	m := compile(t, everyListener)
-	r, err := xds.Translate(m, m.Workloads, xds.DefaultResolver)
+	r, err := xds.Translate(m, m.Workloads, xds.Options{Resolver: xds.DefaultResolver})
 	if err != nil {
 		t.Fatal(err)
 	}

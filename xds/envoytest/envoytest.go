@@ -160,7 +160,7 @@ func (s *Shield) decided(d xds.Decision) {
 // Apply gives the Envoy a model and waits until it enforces it.
 func (s *Shield) Apply(t testing.TB, m *policy.Model) *xds.Resources {
 	t.Helper()
-	r, err := xds.Translate(m, m.Workloads, s.Resolver)
+	r, err := xds.Translate(m, m.Workloads, xds.Options{Resolver: s.Resolver})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"iter"
 	"math"
+	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 
 	matcherv3 "github.com/cncf/xds/go/xds/type/matcher/v3"
@@ -96,6 +98,37 @@ func Network(p *policy.Program, v policy.View, port uint16, tls bool) (*matcherv
 		stages = append(b.serverNameCheck(), stages...)
 	}
 	return b.root(stages), b.stats, err
+}
+
+// RedirectedHTTP translates a program for the HTTP of a transparent listener at the given
+// port.
+func RedirectedHTTP(p *policy.Program, v policy.View, own uint16, paths policy.PathOptions) (*matcherv3.Matcher, Stats, error) {
+	in := httpInputs()
+	if p.Direction == policy.Egress {
+		in.host = filterState(HostKey)
+	}
+	b := &builder{in: in.redirected(p.Direction)}
+	entries := append(b.ownPortCheck(own), b.methodCheck()...)
+	entries = append(entries, b.hostCheck()...)
+	entries = append(entries, b.connectCheck()...)
+	entries = append(entries, b.pathCheck(paths)...)
+	stages, err := b.stages(p, v, func(r *policy.Rule) []*policy.Term { return withoutTLS(slices.Clone(r.Terms)) })
+	return b.root(append(entries, stages...)), b.stats, err
+}
+
+// RedirectedNetwork translates a program for the connections of a transparent listener at
+// the given port that are not HTTP.
+func RedirectedNetwork(p *policy.Program, v policy.View, own uint16) (*matcherv3.Matcher, Stats, error) {
+	b := &builder{in: networkInputs().redirected(p.Direction)}
+	entries := append(b.ownPortCheck(own), b.serverNameCheck()...)
+	stages, err := b.stages(p, v, func(r *policy.Rule) []*policy.Term { return withoutHTTP(r, false) })
+	return b.root(append(entries, stages...)), b.stats, err
+}
+
+// ownPortCheck refuses a connection to the listener itself, which would be handed back to
+// it again and again.
+func (b *builder) ownPortCheck(port uint16) []*listEntry {
+	return []*listEntry{entry(single(b.in.port, exact(strconv.Itoa(int(port)))), b.deny(policy.NotRedirected))}
 }
 
 // serverNameCheck refuses an SNI that is there and no host in its usual form.
@@ -218,7 +251,7 @@ func (b *builder) stage(s policy.Stage, terms func(*policy.Rule) []*policy.Term,
 			if out == nil {
 				out = newOutcome(r.Action, r.Reason())
 			}
-			run = append(run, &term{Term: t, order: len(run), out: out})
+			run = append(run, b.term(r, t, len(run), out))
 		}
 	}
 	entries := b.sequence(run)
@@ -236,7 +269,7 @@ func (b *builder) stage(s policy.Stage, terms func(*policy.Rule) []*policy.Term,
 	everything := false
 	for ; i < len(s.Rules) && s.Rules[i].Action == policy.Pass; i++ {
 		for _, t := range terms(s.Rules[i]) {
-			c := b.condition(&term{Term: t})
+			c := b.condition(b.term(s.Rules[i], t, 0, nil))
 			everything = everything || c == nil
 			passes = append(passes, c)
 			b.stats.Entries++
@@ -254,6 +287,10 @@ func (b *builder) stage(s policy.Stage, terms func(*policy.Rule) []*policy.Term,
 		return append(entries, rest...), nil
 	}
 	return append(entries, entry(not(anyOf(passes)), nested(list(rest)))), nil
+}
+
+func (b *builder) term(r *policy.Rule, t *policy.Term, order int, out *onMatch) *term {
+	return &term{Term: t, resolved: b.in.names != nil, deny: r.Action == policy.Deny, order: order, out: out}
 }
 
 // sequence translates an ordered list of terms into entries that ask it.
@@ -358,7 +395,11 @@ func (b *builder) divideBest(terms []*term, growth float64) *matcherv3.Matcher {
 	try(terms, dimPath, limit, pathKeys, pathsAbove, lessPath, consider, b.emitPaths)
 	try(terms, dimHost, limit, hostKeys, domainsAbove, lessDomain, consider, b.emitHosts)
 	try(terms, dimSource, limit, sourceKeys, prefixesAbove, lessPrefix, consider, b.emitSources)
-	try(terms, dimDestination, limit, b.destinationKeys, none[string], strings.Compare, consider, b.emitDestinations)
+	if b.classes != nil {
+		try(terms, dimDestination, limit, b.destinationKeys, none[string], strings.Compare, consider, b.emitDestinations)
+	} else {
+		try(terms, dimDestination, limit, destinationPrefixKeys, prefixesAbove, lessPrefix, consider, b.emitDestinationPrefixes)
+	}
 	try(terms, dimMethod, limit, methodKeys, none[string], strings.Compare, consider, b.emitMethods)
 	try(terms, dimPort, limit, portKeys, none[uint16], func(a, c uint16) int { return int(a) - int(c) }, consider, b.emitPorts)
 	try(terms, dimServerName, limit, serverNameKeys, domainsAbove, lessDomain, consider, b.emitServerNames)
@@ -373,9 +414,18 @@ func try[K comparable](
 	keysOf func(*term) []attachment[K], above func(K) iter.Seq[K], less func(a, b K) int,
 	consider func(cost, func(float64) *matcherv3.Matcher), emit func(*division[K], float64) *matcherv3.Matcher,
 ) {
-	if div, ok := divide(terms, d, limit, d == dimSource, keysOf, above, less); ok {
+	var key K
+	_, alike := any(key).(netip.Prefix) // the members of a set are told apart by nothing else
+	if div, ok := divide(terms, d, limit, alike, keysOf, above, less); ok {
 		consider(div.cost, func(growth float64) *matcherv3.Matcher { return emit(div, max(growth, 1)) })
 	}
+}
+
+func destinationPrefixKeys(t *term) []attachment[netip.Prefix] {
+	if !t.open(dimDestination) {
+		return nil
+	}
+	return prefixKeys(t.Destinations)
 }
 
 func (b *builder) destinationKeys(t *term) []attachment[string] {

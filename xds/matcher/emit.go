@@ -121,9 +121,17 @@ func (b *builder) emitDomains(input *corev3.TypedExtensionConfig, d *division[po
 	return first
 }
 
-// emitSources gives ranges with the same terms one branch, as the members of a set
-// are told apart by nothing but their addresses.
 func (b *builder) emitSources(d *division[netip.Prefix], growth float64) *matcherv3.Matcher {
+	return b.emitPrefixes(b.in.source, d, growth)
+}
+
+func (b *builder) emitDestinationPrefixes(d *division[netip.Prefix], growth float64) *matcherv3.Matcher {
+	return b.emitPrefixes(b.in.destination, d, growth)
+}
+
+// emitPrefixes gives ranges with the same terms one branch, as the members of a set
+// are told apart by nothing but their addresses.
+func (b *builder) emitPrefixes(input *corev3.TypedExtensionConfig, d *division[netip.Prefix], growth float64) *matcherv3.Matcher {
 	var ip matcherv3.IPMatcher
 	groups := map[string]*matcherv3.IPMatcher_IPRangeMatcher{}
 	for _, br := range d.branches {
@@ -138,7 +146,7 @@ func (b *builder) emitSources(d *division[netip.Prefix], growth float64) *matche
 			AddressPrefix: br.key.Addr().String(), PrefixLen: wrapperspb.UInt32(uint32(br.key.Bits())), //nolint:gosec // 0..128
 		})
 	}
-	m := customTree(b.in.source, extension("envoy.matching.custom_matchers.ip_range_matcher", &ip))
+	m := customTree(input, extension("envoy.matching.custom_matchers.ip_range_matcher", &ip))
 	return b.rest(m, d.rest, growth)
 }
 

@@ -4,6 +4,7 @@ import (
 	corev3 "github.com/cncf/xds/go/xds/core/v3"
 	matcherv3 "github.com/cncf/xds/go/xds/type/matcher/v3"
 	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/config/rbac/v3"
+	networkv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/matching/common_inputs/network/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
@@ -40,6 +41,16 @@ func ByChain(m *matcherv3.Matcher, allowed, denied string) *matcherv3.Matcher {
 		}
 		o.OnMatch = &matcherv3.Matcher_OnMatch_Action{Action: chains[a.Action]}
 	})
+	return m
+}
+
+// ByProtocol sends what Envoy recognises as HTTP to a filter chain and has a tree choose
+// for the rest.
+func ByProtocol(chain string, rest *matcherv3.Matcher) *matcherv3.Matcher {
+	http := &onMatch{OnMatch: &matcherv3.Matcher_OnMatch_Action{Action: extension(chain, wrapperspb.String(chain))}}
+	in := extension("application-protocol", &networkv3.ApplicationProtocolInput{})
+	m := exactTree(in, map[string]*onMatch{"'http/1.0'": http, "'http/1.1'": http, "'h2c'": http})
+	m.OnNoMatch = nested(rest)
 	return m
 }
 

@@ -39,6 +39,10 @@ func suffix(s string) *matcherv3.StringMatcher {
 	return &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Suffix{Suffix: s}}
 }
 
+func contains(s string) *matcherv3.StringMatcher {
+	return &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Contains{Contains: s}}
+}
+
 // re2 matches a whole value.
 func re2(expr string) *matcherv3.StringMatcher {
 	return &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_SafeRegex{SafeRegex: &matcherv3.RegexMatcher{
@@ -87,7 +91,7 @@ func (b *builder) always() *predicate {
 func (b *builder) condition(t *term) *predicate {
 	var ps []*predicate
 	if t.open(dimSource) {
-		ps = append(ps, b.sources(t.Sources.Prefixes()))
+		ps = append(ps, addresses(b.in.source, t.Sources.Prefixes()))
 	}
 	if t.open(dimDestination) {
 		ps = append(ps, b.destination(t))
@@ -97,6 +101,9 @@ func (b *builder) condition(t *term) *predicate {
 	}
 	if t.open(dimServerName) {
 		ps = append(ps, domains(b.in.serverName, t.ServerNames))
+	}
+	if t.open(dimNames) {
+		ps = append(ps, b.resolved(t))
 	}
 	if t.open(dimHost) {
 		for _, list := range t.hosts() {
@@ -123,14 +130,14 @@ func (b *builder) condition(t *term) *predicate {
 	return allOf(ps)
 }
 
-func (b *builder) sources(ps []netip.Prefix) *predicate {
+func addresses(input *corev3.TypedExtensionConfig, ps []netip.Prefix) *predicate {
 	ranges := make([]*envoycorev3.CidrRange, len(ps))
 	for i, p := range ps {
 		ranges[i] = &envoycorev3.CidrRange{AddressPrefix: p.Addr().String(), PrefixLen: wrapperspb.UInt32(uint32(p.Bits()))} //nolint:gosec // 0..128
 	}
 	return &predicate{MatchType: &matcherv3.Matcher_MatcherList_Predicate_SinglePredicate_{
 		SinglePredicate: &matcherv3.Matcher_MatcherList_Predicate_SinglePredicate{
-			Input: b.in.source,
+			Input: input,
 			Matcher: &matcherv3.Matcher_MatcherList_Predicate_SinglePredicate_CustomMatch{
 				CustomMatch: extension("envoy.matching.matchers.ip", &ipv3.Ip{CidrRanges: ranges, StatPrefix: "pavise"}),
 			},
@@ -139,6 +146,9 @@ func (b *builder) sources(ps []netip.Prefix) *predicate {
 }
 
 func (b *builder) destination(t *term) *predicate {
+	if b.classes == nil {
+		return addresses(b.in.destination, t.Destinations.Prefixes())
+	}
 	var ps []*predicate
 	for _, name := range b.classes.of(t.Destinations) {
 		ps = append(ps, single(b.in.destination, exact(name)))
@@ -159,6 +169,24 @@ func domains(input *corev3.TypedExtensionConfig, ds []policy.Domain) *predicate 
 		}
 	}
 	return anyOf(ps)
+}
+
+// resolved compares domains with the names of the destination and with the claim, see
+// policy.Evaluate: for a denial one of them is enough, else both have to be among them.
+func (b *builder) resolved(t *term) *predicate {
+	claimed := domains(b.in.claim, t.Domains)
+	names := make([]*predicate, len(t.Domains))
+	for i, d := range t.Domains {
+		before := ","
+		if d.Wildcard {
+			before = "."
+		}
+		names[i] = single(b.in.names, contains(before+d.Name+","))
+	}
+	if t.deny {
+		return anyOf(append(names, claimed))
+	}
+	return allOf([]*predicate{anyOf(names), anyOf([]*predicate{not(single(b.in.claim, re2(anyBytes))), claimed})})
 }
 
 // paths is nil when one of the patterns is the root, which every path is below.

@@ -284,7 +284,11 @@ func sourceKeys(t *term) []attachment[netip.Prefix] {
 	if !t.open(dimSource) {
 		return nil
 	}
-	ps := t.Sources.Prefixes()
+	return prefixKeys(t.Sources)
+}
+
+func prefixKeys(s *policy.AddrSet) []attachment[netip.Prefix] {
+	ps := s.Prefixes()
 	out := make([]attachment[netip.Prefix], len(ps))
 	for i, p := range ps {
 		out[i] = attachment[netip.Prefix]{p, true}

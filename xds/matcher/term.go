@@ -15,6 +15,7 @@ const (
 	dimPort
 	dimMethod
 	dimServerName
+	dimNames
 	numDims
 )
 
@@ -22,6 +23,9 @@ const (
 // follows if it matches.
 type term struct {
 	*policy.Term
+	// resolved says that its domains ask for the names of the destination (dimNames) and
+	// not for the host; deny that any name is enough.
+	resolved, deny bool
 	// order is its place; of two that match, the lower decides.
 	order int
 	// done has a bit for each dimension that the way to here has tested.
@@ -57,6 +61,8 @@ func (t *term) open(d dim) bool {
 		return t.HTTP != nil && len(t.HTTP.Methods) > 0
 	case dimServerName:
 		return len(t.ServerNames) > 0
+	case dimNames:
+		return t.resolved && len(t.Domains) > 0
 	}
 	return false
 }
@@ -65,7 +71,7 @@ func (t *term) open(d dim) bool {
 // http.hosts and those of the peer's domains.
 func (t *term) hosts() [][]policy.Domain {
 	var out [][]policy.Domain
-	if len(t.Domains) > 0 {
+	if len(t.Domains) > 0 && !t.resolved {
 		out = append(out, t.Domains)
 	}
 	if t.HTTP != nil && len(t.HTTP.Hosts) > 0 {
@@ -90,6 +96,9 @@ func (t *term) weight() int {
 		for _, h := range t.hosts() {
 			w += len(h)
 		}
+	}
+	if t.open(dimNames) {
+		w += 2 * len(t.Domains)
 	}
 	return w
 }

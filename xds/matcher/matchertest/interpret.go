@@ -248,6 +248,10 @@ func input(in *corev3.TypedExtensionConfig, s *Subject) (string, bool) {
 	switch i := m.(type) {
 	case *networkv3.SourceIPInput:
 		return f.Source.String(), true
+	case *networkv3.DestinationIPInput:
+		return f.Destination.String(), f.Destination.IsValid()
+	case *networkv3.DestinationPortInput:
+		return fmt.Sprint(f.Port), true
 	case *networkv3.ServerNameInput:
 		return f.ServerName, f.ServerName != ""
 	case *networkv3.FilterStateInput:
@@ -260,6 +264,8 @@ func input(in *corev3.TypedExtensionConfig, s *Subject) (string, bool) {
 			return fmt.Sprint(f.Port), true
 		case matcher.DestinationKey:
 			return s.Class, s.Class != ""
+		case matcher.NamesKey:
+			return "," + strings.Join(f.Names, ",") + ",", len(f.Names) > 0
 		}
 	case *typev3.HttpRequestHeaderMatchInput:
 		switch i.HeaderName {

@@ -10,6 +10,7 @@ import (
 
 	"pavise.dev/pavise/api"
 	"pavise.dev/pavise/policy"
+	"pavise.dev/pavise/proxy/filter"
 )
 
 // Query asks how a request would be decided.
@@ -26,10 +27,14 @@ type Query struct {
 	Headers []string `json:"headers,omitempty"`
 	// Source is an address or the NAMESPACE/NAME of a workload.
 	Source string `json:"source,omitempty"`
-	// Destination is the address that a name resolves to, for egress.
+	// Destination is the address that a name resolves to, for egress, or ADDRESS:PORT where
+	// a redirected connection goes.
 	Destination string `json:"destination,omitempty"`
 	ServerName  string `json:"serverName,omitempty"`
-	Egress      bool   `json:"egress,omitempty"`
+	// Names that the destination was resolved from, at a transparent listener. Nil takes the
+	// name in the URL, or else the server name, as if it had been resolved; empty is none.
+	Names  []string `json:"names,omitzero"`
+	Egress bool     `json:"egress,omitempty"`
 }
 
 // Explanation is the answer to a Query.
@@ -37,6 +42,10 @@ type Explanation struct {
 	Workload string `json:"workload"`
 	Listener string `json:"listener"`
 	policy.Decision
+	// Feed is the entry of a threat feed that denies it, before any rule is asked.
+	Feed *FeedHit `json:"feed,omitempty"`
+	// Alert is one of a feed that only alerts.
+	Alert *FeedHit `json:"alert,omitempty"`
 	// ReasonID is the reason as it is logged and sent to clients.
 	ReasonID string `json:"reasonID"`
 	// Words is the reason in words.
@@ -48,13 +57,24 @@ type Explanation struct {
 	Digest string `json:"digest"`
 }
 
+// FeedHit is an entry of a threat feed.
+type FeedHit struct {
+	Name string `json:"name"`
+	// Line and Entry are left out where no entry decided.
+	Line  uint32 `json:"line,omitempty"`
+	Entry string `json:"entry,omitempty"`
+	// Asked is what of the request met it: source, destination, serverName, host or name.
+	Asked string `json:"asked,omitempty"`
+}
+
 // QueryError is a question that cannot be answered as it stands.
 type QueryError struct{ Field, Message string }
 
 func (e *QueryError) Error() string { return e.Field + ": " + e.Message }
 
-// Explain answers a query from a model; set says where rules were read, and may be nil.
-func Explain(m *policy.Model, set *api.Set, q Query) (*Explanation, error) {
+// Explain answers a query from a model; set says where rules were read, and may be nil, and
+// so may feeds, which then are not asked.
+func Explain(m *policy.Model, set *api.Set, feeds *filter.Engine, q Query) (*Explanation, error) {
 	w, err := findWorkload(m, q.Workload)
 	if err != nil {
 		return nil, err
@@ -67,7 +87,11 @@ func Explain(m *policy.Model, set *api.Set, q Query) (*Explanation, error) {
 	if err != nil {
 		return nil, err
 	}
+	resolve(l, req, q)
 	e := &Explanation{Workload: w.Key(), Listener: l.Name, Decision: l.Evaluate(req), Digest: m.Digest}
+	if feeds != nil {
+		e.askFeeds(feeds, l, req)
+	}
 	e.ReasonID, e.Words = e.Reason.String(), e.Reason.Explain()
 	if i := slices.IndexFunc(e.Trace, func(s policy.Step) bool { return s.Matched && s.Reason.String() == e.ReasonID }); i >= 0 && set != nil {
 		kind := api.KindAccessPolicy
@@ -105,7 +129,9 @@ func request(m *policy.Model, q Query) (req *policy.Request, port uint16, err er
 	if req.Source, err = address(m, "source", q.Source); err != nil {
 		return nil, 0, err
 	}
-	if req.Destination, err = address(m, "destination", q.Destination); err != nil {
+	if to, perr := netip.ParseAddrPort(q.Destination); perr == nil {
+		req.Destination, req.Port = to.Addr().Unmap(), to.Port()
+	} else if req.Destination, err = address(m, "destination", q.Destination); err != nil {
 		return nil, 0, err
 	}
 	if q.URL == "" {

@@ -12,12 +12,15 @@ import (
 
 	"pavise.dev/pavise/api"
 	"pavise.dev/pavise/policy"
+	"pavise.dev/pavise/proxy/filter"
 )
 
 // Source is what the endpoint shows. Its methods are called from several goroutines.
 type Source interface {
 	// Current is the model in use and the set that it was compiled from.
 	Current() (*policy.Model, *api.Set)
+	// Feeds decides by threat feeds, as Envoy does; nil where there are none.
+	Feeds() *filter.Engine
 	// Status is put out as JSON.
 	Status() any
 	// Decisions are the latest, newest first, at most n.
@@ -47,7 +50,7 @@ func Handler(s Source) http.Handler {
 			fail(w, http.StatusServiceUnavailable, "no policy is in use yet")
 			return
 		}
-		e, err := Explain(m, set, q)
+		e, err := Explain(m, set, s.Feeds(), q)
 		if err != nil {
 			var q *QueryError
 			if !errors.As(err, &q) {

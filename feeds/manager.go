@@ -33,6 +33,9 @@ type Config struct {
 	Secrets Secrets
 	// Fetches is how many feeds are fetched at a time. Default 4.
 	Fetches int
+	// Published is called with each snapshot that comes into force and the file it is in,
+	// also with the one that Open finds; one call at a time. It may be nil.
+	Published func(path string, s *snapshot.Snapshot)
 	// Log may be nil.
 	Log *slog.Logger
 
@@ -103,6 +106,7 @@ func Open(c Config) (*Manager, error) {
 	switch {
 	case err == nil:
 		m.current.Store(s)
+		m.published(s)
 	case !errors.Is(err, fs.ErrNotExist):
 		c.Log.Error("the snapshot on disk cannot be used, and is compiled again", "error", err)
 	}
@@ -112,7 +116,10 @@ func Open(c Config) (*Manager, error) {
 // Close gives the folder back. Run has to have ended.
 func (m *Manager) Close() error { return m.lock.Close() }
 
-func (m *Manager) path() string { return filepath.Join(m.c.Dir, snapshotName) }
+func (m *Manager) path() string { return SnapshotPath(m.c.Dir) }
+
+// SnapshotPath is where a Manager of a folder keeps what is in force.
+func SnapshotPath(dir string) string { return filepath.Join(dir, snapshotName) }
 
 // Snapshot is what is in force; nil before the first was compiled.
 func (m *Manager) Snapshot() *snapshot.Snapshot { return m.current.Load() }

@@ -66,8 +66,15 @@ func (m *Manager) publish(b *snapshot.Builder, until time.Time) error {
 		return err
 	}
 	m.current.Store(s)
+	m.published(s)
 	m.c.Log.Info("feeds in force", "snapshot", s.Digest(), "ipv4", info.IPv4, "ipv6", info.IPv6, "names", info.Names, "octets", info.Size)
 	return nil
+}
+
+func (m *Manager) published(s *snapshot.Snapshot) {
+	if m.c.Published != nil {
+		m.c.Published(m.path(), s)
+	}
 }
 
 // key is that of the snapshot in force, so that the next differs from it in little.

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -86,6 +87,32 @@ func (r Reason) String() string {
 	}
 }
 
+// ParseReason reads what String writes. Of a DefaultDeny that names more policies than it
+// shows, only those are known. What it cannot read is a kind of its own.
+func ParseReason(s string) Reason {
+	head, rest, ok := strings.Cut(s, ":")
+	if !ok {
+		return Reason{Kind: ReasonKind(s)}
+	}
+	switch k := ReasonKind(head); {
+	case k == ByFeed || k == FeedNotLoaded:
+		return Reason{Kind: k, Feed: rest}
+	case k == DefaultDeny:
+		r := Reason{Kind: k}
+		for name := range strings.SplitSeq(rest, ",") {
+			if !strings.HasPrefix(name, "+") {
+				r.Policies = append(r.Policies, parseRef(name))
+			}
+		}
+		return r
+	case slices.Contains(Tiers, Tier(head)):
+		if name, rule, found := strings.Cut(rest, "#"); found {
+			return Reason{Kind: ByRule, Tier: Tier(head), Policy: parseRef(name), Rule: rule}
+		}
+	}
+	return Reason{Kind: ReasonKind(s)}
+}
+
 // Explain is the reason in words, for the person who met it.
 func (r Reason) Explain() string {
 	switch r.Kind {
@@ -130,10 +157,13 @@ func (r PolicyRef) MarshalText() ([]byte, error) { return []byte(r.String()), ni
 
 // UnmarshalText reads what MarshalText writes.
 func (r *PolicyRef) UnmarshalText(b []byte) error {
-	ns, name, ok := strings.Cut(string(b), "/")
-	if !ok {
-		ns, name = "", ns
-	}
-	*r = PolicyRef{ns, name}
+	*r = parseRef(string(b))
 	return nil
+}
+
+func parseRef(s string) PolicyRef {
+	if ns, name, ok := strings.Cut(s, "/"); ok {
+		return PolicyRef{ns, name}
+	}
+	return PolicyRef{"", s}
 }

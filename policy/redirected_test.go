@@ -2,30 +2,18 @@ package policy
 
 import (
 	"net/netip"
-	"os"
-	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"pavise.dev/pavise/api"
 )
 
-// compileYAML reads one file's worth of objects.
-func compileYAML(t *testing.T, text string) *Model {
+func compileYAML(t *testing.T, text string) (*Model, []api.Problem) {
 	t.Helper()
-	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "policies.yaml"), []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	var l api.Loader
-	set, problems := l.Load(dir)
+	set, problems := api.Parse("t.yaml", []byte(text))
 	m, more := Compile(set)
-	for _, p := range append(problems, more...) {
-		if p.Severity == api.Error {
-			t.Fatal(p)
-		}
-	}
-	return m
+	return m, slices.Concat(problems, more)
 }
 
 const redirectedPolicies = `
@@ -55,7 +43,11 @@ spec:
 // TestRedirected: what is transparent is decided by where it goes, by what it is, and by
 // names that the client did not choose.
 func TestRedirected(t *testing.T) {
-	w := compileYAML(t, redirectedPolicies).Workload("shop", "app")
+	m, problems := compileYAML(t, redirectedPolicies)
+	if api.HasErrors(problems) {
+		t.Fatal(problems)
+	}
+	w := m.Workload("shop", "app")
 	for _, c := range []struct {
 		name, direction, to string
 		names, sni          string // names are separated by commas
@@ -116,13 +108,7 @@ func TestRedirected(t *testing.T) {
 // TestServerNamesAtAProxy: who has an explicit proxy is told that it does not see them.
 func TestServerNamesAtAProxy(t *testing.T) {
 	text := strings.Replace(redirectedPolicies, "transparent: {opaquePorts: [3306]}", "outbound: [{port: 3128}]", 1)
-	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "policies.yaml"), []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	var l api.Loader
-	set, _ := l.Load(dir)
-	_, problems := Compile(set)
+	_, problems := compileYAML(t, text)
 	for _, p := range problems {
 		if p.Code == "PAV0704" && p.Field == "spec.egress[3].tls" {
 			return

@@ -15,6 +15,7 @@ import (
 
 	"pavise.dev/pavise/policy"
 	"pavise.dev/pavise/xds/internal/pack"
+	"pavise.dev/pavise/xds/matcher"
 )
 
 const (
@@ -54,6 +55,8 @@ func commonLog(listener string) *grpclogv3.CommonGrpcAccessLogConfig {
 		GrpcService:         controlPlane(),
 		BufferFlushInterval: durationpb.New(100 * time.Millisecond),
 		BufferSizeBytes:     wrapperspb.UInt32(64 << 10),
+		// The names that a redirected connection was decided by.
+		FilterStateObjectsToLog: []string{matcher.NamesKey},
 	}
 }
 

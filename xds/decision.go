@@ -2,39 +2,18 @@ package xds
 
 import (
 	"net/netip"
+	"path"
+	"strconv"
 	"strings"
-	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/data/accesslog/v3"
+	"google.golang.org/protobuf/types/known/wrapperspb"
 
+	"pavise.dev/pavise/internal/decisions"
 	"pavise.dev/pavise/policy"
+	"pavise.dev/pavise/xds/matcher"
 )
-
-// Decision is what Envoy decided on one request or connection.
-type Decision struct {
-	Time time.Time `json:"time"`
-	// Listener is NAMESPACE/WORKLOAD/LISTENER.
-	Listener string         `json:"listener"`
-	Verdict  policy.Verdict `json:"verdict"`
-	Reason   string         `json:"reason"`
-	// AuditVerdict and AuditReason are what the audited policies would have made of
-	// it; empty where none selects the workload.
-	AuditVerdict policy.Verdict `json:"auditVerdict,omitempty"`
-	AuditReason  string         `json:"auditReason,omitempty"`
-
-	Source      string `json:"source,omitempty"`
-	Destination string `json:"destination,omitempty"`
-	ServerName  string `json:"serverName,omitempty"`
-	Method      string `json:"method,omitempty"`
-	Host        string `json:"host,omitempty"`
-	// Path is as it was decided on, without the query, which may hold secrets.
-	Path      string `json:"path,omitempty"`
-	Status    uint32 `json:"status,omitempty"`
-	RequestID string `json:"requestID,omitempty"`
-	// Detail is Envoy's word for how the response came about.
-	Detail string `json:"detail,omitempty"`
-}
 
 // pathFailed is Envoy's detail for a path that it could not normalise.
 const pathFailed = "path_normalization_failed"
@@ -42,8 +21,8 @@ const pathFailed = "path_normalization_failed"
 // notResolved is Envoy's detail for a name that has no address.
 const notResolved = "dns_resolution_failure"
 
-func httpDecision(listener string, e *accesslogv3.HTTPAccessLogEntry) Decision {
-	d := common(listener, httpRBAC, e.GetCommonProperties())
+func httpDecision(name string, l *policy.Listener, e *accesslogv3.HTTPAccessLogEntry) decisions.Record {
+	d := common(name, l, httpRBAC, e.GetCommonProperties())
 	d.Method = e.GetRequest().GetRequestHeaders()[":method"]
 	d.Host = e.GetRequest().GetAuthority()
 	d.Path, _, _ = strings.Cut(e.GetRequest().GetPath(), "?")
@@ -52,7 +31,8 @@ func httpDecision(listener string, e *accesslogv3.HTTPAccessLogEntry) Decision {
 	d.Detail = e.GetResponse().GetResponseCodeDetails()
 	if strings.HasPrefix(d.Detail, notResolved) {
 		// The preliminary program let it on, and there it ended.
-		d.Verdict, d.Reason = policy.Denied, string(policy.NotResolved)
+		d.Verdict = policy.Denied
+		because(&d, string(policy.NotResolved))
 		d.AuditVerdict, d.AuditReason = "", ""
 	}
 	if d.Verdict != "" {
@@ -69,11 +49,14 @@ func httpDecision(listener string, e *accesslogv3.HTTPAccessLogEntry) Decision {
 
 // tcpDecision takes the verdict from where Envoy sent the connection, and the reason
 // from the same rules: Envoy has no place to leave one when it chooses a filter chain.
-func tcpDecision(logName string, decider *policy.Listener, e *accesslogv3.TCPAccessLogEntry) Decision {
+func tcpDecision(logName string, decider *policy.Listener, e *accesslogv3.TCPAccessLogEntry) decisions.Record {
 	p := e.GetCommonProperties()
-	listener, denied := strings.CutSuffix(logName, deniedSuffix)
-	d := common(listener, "", p)
+	name, denied := strings.CutSuffix(logName, deniedSuffix)
+	d := common(name, decider, "", p)
 	d.Detail = p.GetConnectionTerminationDetails()
+	if d.Verdict != "" {
+		return d // the feeds denied it, before the chain could
+	}
 	d.Verdict = policy.Allowed
 	if denied {
 		d.Verdict = policy.Denied
@@ -85,10 +68,14 @@ func tcpDecision(logName string, decider *policy.Listener, e *accesslogv3.TCPAcc
 	if err != nil {
 		return d
 	}
-	x := decider.Evaluate(&policy.Request{Source: source.Addr(), ServerName: d.ServerName})
-	d.Reason = x.Reason.String()
+	req := &policy.Request{Source: source.Addr(), ServerName: d.ServerName, Names: names(p)}
+	if to, err := netip.ParseAddrPort(address(p.GetDownstreamLocalAddress())); err == nil {
+		req.Destination, req.Port = to.Addr(), to.Port()
+	}
+	x := decider.Evaluate(req)
+	because(&d, x.Reason.String())
 	if x.Verdict != d.Verdict {
-		d.Reason = string(policy.PolicyUpdating) // the rules have changed since
+		because(&d, string(policy.PolicyUpdating)) // the rules have changed since
 	}
 	if x.Audit != nil {
 		d.AuditVerdict, d.AuditReason = x.Audit.Verdict, x.Audit.Reason.String()
@@ -96,24 +83,68 @@ func tcpDecision(logName string, decider *policy.Listener, e *accesslogv3.TCPAcc
 	return d
 }
 
-// common reads what the RBAC filter left in the metadata.
-func common(listener, filter string, p *accesslogv3.AccessLogCommon) Decision {
-	d := Decision{
+// common reads what the module and the RBAC filter left in the metadata.
+func common(name string, l *policy.Listener, filter string, p *accesslogv3.AccessLogCommon) decisions.Record {
+	d := decisions.Record{
 		Time:        p.GetStartTime().AsTime(),
-		Listener:    listener,
+		From:        decisions.Envoy,
+		Workload:    path.Dir(name),
+		Listener:    name,
 		Source:      address(p.GetDownstreamDirectRemoteAddress()),
 		Destination: address(p.GetUpstreamRemoteAddress()),
 		ServerName:  p.GetTlsProperties().GetTlsSniHostname(),
 	}
+	if l != nil {
+		d.Direction = l.Direction
+		if l.Traffic == policy.Transparent {
+			d.Destination = address(p.GetDownstreamLocalAddress())
+		}
+	}
 	fields := p.GetMetadata().GetFilterMetadata()[filter].GetFields()
 	str := func(key string) string { return fields[key].GetStringValue() }
-	d.Verdict, d.Reason = verdict(str(enforcedResult)), str(enforcedID)
+	d.Verdict = verdict(str(enforcedResult))
+	because(&d, str(enforcedID))
 	d.AuditVerdict, d.AuditReason = verdict(str(shadowResult)), str(shadowID)
 	if d.AuditVerdict == "" && str(preliminaryStat+shadowResult) == resultDenied {
 		// It ended before the name was looked up: only a denial holds whatever the address.
 		d.AuditVerdict, d.AuditReason = policy.Denied, str(preliminaryStat+shadowID)
 	}
+	feeds(&d, p)
 	return d
+}
+
+// because gives a decision its reason, and the rule where one decided.
+func because(d *decisions.Record, reason string) {
+	d.Reason, d.Policy, d.Rule = reason, "", ""
+	if r := policy.ParseReason(reason); r.Kind == policy.ByRule {
+		d.Policy, d.Rule = r.Policy.String(), r.Rule
+	}
+}
+
+// feeds reads what the module found. What it denied met no policy.
+func feeds(d *decisions.Record, p *accesslogv3.AccessLogCommon) {
+	fields := p.GetMetadata().GetFilterMetadata()[feedsFilter].GetFields()
+	if len(fields) == 0 {
+		return
+	}
+	str := func(key string) string { return fields[key].GetStringValue() }
+	line, _ := strconv.ParseUint(str("line"), 10, 32) // 0 where no entry decided
+	hit := decisions.Hit{Name: str("feed"), Line: uint32(line), Entry: str("entry"), Asked: str("asked")}
+	if str("action") != "deny" {
+		d.Alert = hit
+		return
+	}
+	d.Verdict, d.Feed = policy.Denied, hit
+	because(d, str("reason"))
+}
+
+// names are those that the destination was resolved from, see [matcher.NamesKey].
+func names(p *accesslogv3.AccessLogCommon) []string {
+	var s wrapperspb.StringValue
+	if a := p.GetFilterStateObjects()[matcher.NamesKey]; a == nil || a.UnmarshalTo(&s) != nil {
+		return nil
+	}
+	return strings.FieldsFunc(s.GetValue(), func(r rune) bool { return r == ',' })
 }
 
 func verdict(result string) policy.Verdict {

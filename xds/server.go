@@ -18,7 +18,10 @@ import (
 	resourcev3 "github.com/envoyproxy/go-control-plane/pkg/resource/v3"
 	serverv3 "github.com/envoyproxy/go-control-plane/pkg/server/v3"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
+	"pavise.dev/pavise/internal/decisions"
 	"pavise.dev/pavise/policy"
 )
 
@@ -28,7 +31,7 @@ type ServerConfig struct {
 	Socket string
 	// Decisions is called for every decision that an Envoy reports, from several
 	// goroutines; it must not block. Nil drops them.
-	Decisions func(Decision)
+	Decisions func(decisions.Record)
 	// Logger is told of NACKs and of streams; nil is silent.
 	Logger *slog.Logger
 }
@@ -50,7 +53,7 @@ func NewServer(c ServerConfig) *Server {
 		s.log = slog.New(slog.DiscardHandler)
 	}
 	if s.config.Decisions == nil {
-		s.config.Decisions = func(Decision) {}
+		s.config.Decisions = func(decisions.Record) {}
 	}
 	s.tracker = newTracker(s.log)
 	s.cache = cachev3.NewSnapshotCache(true, nodeID{}, nil)
@@ -115,7 +118,11 @@ func (s *Server) Run(ctx context.Context) error {
 		_ = l.Close()
 		return fmt.Errorf("close the socket to others: %w", err)
 	}
-	g := grpc.NewServer(grpc.MaxConcurrentStreams(1000))
+	return s.serve(ctx, l)
+}
+
+func (s *Server) serve(ctx context.Context, l net.Listener, o ...grpc.ServerOption) error {
+	g := grpc.NewServer(append(o, grpc.MaxConcurrentStreams(1000), grpc.MaxRecvMsgSize(maxRequest))...)
 	discoveryv3.RegisterAggregatedDiscoveryServiceServer(g, serverv3.NewServer(ctx, s.cache, s.tracker.callbacks()))
 	accesslogv3.RegisterAccessLogServiceServer(g, &logService{server: s})
 	stop := context.AfterFunc(ctx, g.Stop)
@@ -125,6 +132,9 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	return nil
 }
+
+// maxRequest bounds a message of an Envoy: the names and versions of all it has, or logs.
+const maxRequest = 16 << 20
 
 // snapshot is the resources in the form that the cache serves. Its version map has the
 // hash of each.
@@ -151,6 +161,13 @@ func (r *Resources) snapshot() (*cachev3.Snapshot, error) {
 	return s, nil
 }
 
+// decider is the policy listener whose log it is, or nil.
+func (s *Server) decider(logName string) *policy.Listener {
+	l, _ := s.deciders.Load(strings.TrimSuffix(logName, deniedSuffix))
+	decider, _ := l.(*policy.Listener)
+	return decider
+}
+
 // logService receives access logs.
 type logService struct {
 	accesslogv3.UnimplementedAccessLogServiceServer
@@ -169,13 +186,14 @@ func (s *logService) StreamAccessLogs(stream accesslogv3.AccessLogService_Stream
 		if id := m.GetIdentifier(); id != nil {
 			listener = id.GetLogName()
 		}
+		if node := provenNode(stream.Context()); node != "" && !strings.HasPrefix(listener, node+"/") {
+			return status.Errorf(codes.PermissionDenied, "the certificate is of node %q, and the log of another", node)
+		}
 		for _, e := range m.GetHttpLogs().GetLogEntry() {
-			s.server.config.Decisions(httpDecision(listener, e))
+			s.server.config.Decisions(httpDecision(listener, s.server.decider(listener), e))
 		}
 		for _, e := range m.GetTcpLogs().GetLogEntry() {
-			l, _ := s.server.deciders.Load(strings.TrimSuffix(listener, deniedSuffix))
-			decider, _ := l.(*policy.Listener)
-			s.server.config.Decisions(tcpDecision(listener, decider, e))
+			s.server.config.Decisions(tcpDecision(listener, s.server.decider(listener), e))
 		}
 	}
 }

@@ -10,6 +10,8 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	serverv3 "github.com/envoyproxy/go-control-plane/pkg/server/v3"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 )
 
 // Status is what one Envoy was given and what it made of that.
@@ -61,7 +63,9 @@ type nodeState struct {
 
 type streamState struct {
 	node string
-	sent map[string]sent // by nonce
+	// proven is the only name that it may claim; empty where it proves none.
+	proven string
+	sent   map[string]sent // by nonce
 }
 
 type sent struct {
@@ -132,10 +136,10 @@ func (t *tracker) callbacks() serverv3.CallbackFuncs {
 	}
 }
 
-func (t *tracker) open(_ context.Context, id int64, _ string) error {
+func (t *tracker) open(ctx context.Context, id int64, _ string) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.streams[id] = &streamState{sent: map[string]sent{}}
+	t.streams[id] = &streamState{proven: provenNode(ctx), sent: map[string]sent{}}
 	return nil
 }
 
@@ -158,6 +162,14 @@ func (t *tracker) request(id int64, r *discoveryv3.DeltaDiscoveryRequest) error 
 	s := t.streams[id]
 	if s == nil {
 		return nil
+	}
+	if s.proven != "" && s.node == "" && r.GetNode() == nil {
+		r.Node = &corev3.Node{Id: s.proven}
+	}
+	// Any message may name a node, and the server believes the last.
+	if s.proven != "" && r.GetNode() != nil && r.GetNode().GetId() != s.proven {
+		t.log.Error("an Envoy was refused the resources of another", "is", s.proven, "claims", quoted(r.GetNode().GetId()))
+		return status.Errorf(codes.PermissionDenied, "the certificate is of node %q, and it asks as another", s.proven)
 	}
 	if s.node == "" && r.GetNode() != nil {
 		s.node = r.GetNode().GetId()

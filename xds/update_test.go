@@ -17,6 +17,7 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"pavise.dev/pavise/api"
+	"pavise.dev/pavise/internal/decisions"
 	"pavise.dev/pavise/policy"
 	"pavise.dev/pavise/xds"
 	"pavise.dev/pavise/xds/envoytest"
@@ -266,7 +267,7 @@ func TestDeniedTCPNeverReachesUpstream(t *testing.T) {
 		t.Errorf("a denied client read %q (%v)", b, err)
 	}
 	source := c.LocalAddr().String()
-	got := s.Await(t, "the denied connection", func(d xds.Decision) bool { return d.Source == source })
+	got := s.Await(t, "the denied connection", func(d decisions.Record) bool { return d.Source == source })
 	if got.Verdict != policy.Denied || got.Reason != "default-deny:shop/p" {
 		t.Errorf("decision %+v", got)
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -11,12 +12,14 @@ import (
 
 	"pavise.dev/pavise/admin"
 	"pavise.dev/pavise/api"
+	"pavise.dev/pavise/feeds/snapshot"
 	"pavise.dev/pavise/policy"
+	"pavise.dev/pavise/proxy/filter"
 )
 
 func explainCommand() *cobra.Command {
 	var q admin.Query
-	var config, runDir, output string
+	var config, runDir, file, output string
 	var exitCode, all bool
 	cmd := &cobra.Command{
 		Use:   "explain [METHOD] [URL]",
@@ -43,7 +46,7 @@ answered, 3 no process answers; with --exit-code 4 if the request would be denie
 			case 2:
 				q.Method, q.URL = args[0], args[1]
 			}
-			e, err := answer(cmd, q, config, runDir)
+			e, err := answer(cmd, q, config, file, runDir)
 			if err != nil {
 				return err
 			}
@@ -64,8 +67,10 @@ answered, 3 no process answers; with --exit-code 4 if the request would be denie
 	f.BoolVar(&q.Egress, "egress", false, "ask about what the workload sends out")
 	f.StringArrayVarP(&q.Headers, "header", "H", nil, "NAME: VALUE, several times if need be")
 	f.StringVar(&q.Source, "source", "", "source address, or NAMESPACE/NAME of a workload")
-	f.StringVar(&q.Destination, "destination", "", "address that the name resolves to")
+	f.StringVar(&q.Destination, "destination", "", "address that the name resolves to, or ADDRESS:PORT of a redirected connection")
 	f.StringVar(&q.ServerName, "server-name", "", "SNI of a TLS connection")
+	f.StringSliceVar(&q.Names, "name", nil, "name that the destination of a redirected connection was resolved from, several times if need be; default that of the URL; '' is none")
+	f.StringVar(&file, "snapshot", "", "with --config: file of 'pavise feeds compile' to ask as well")
 	f.BoolVar(&exitCode, "exit-code", false, "exit with 4 if the request would be denied")
 	f.BoolVar(&all, "all", false, "list every rule that was asked, not only the last 20")
 	outputFlag(cmd, &output)
@@ -73,7 +78,10 @@ answered, 3 no process answers; with --exit-code 4 if the request would be denie
 }
 
 // answer asks the folder or the process.
-func answer(cmd *cobra.Command, q admin.Query, config, runDir string) (*admin.Explanation, error) {
+func answer(cmd *cobra.Command, q admin.Query, config, file, runDir string) (*admin.Explanation, error) {
+	if config == "" && file != "" {
+		return nil, &exitError{exitUsage, errors.New("--snapshot goes with --config: a running process asks its own")}
+	}
 	if config == "" {
 		e, err := admin.NewClient(adminSocket(runDir)).Explain(cmd.Context(), q)
 		return e, asked(err)
@@ -86,7 +94,16 @@ func answer(cmd *cobra.Command, q admin.Query, config, runDir string) (*admin.Ex
 		}
 		return nil, &exitError{exitProblem, fmt.Errorf("%s has errors", config)}
 	}
-	e, err := admin.Explain(c.model, c.set, q)
+	var engine *filter.Engine
+	if file != "" {
+		s, err := snapshot.Open(file)
+		if err != nil {
+			return nil, failed(err)
+		}
+		engine = &filter.Engine{}
+		engine.Swap(s)
+	}
+	e, err := admin.Explain(c.model, c.set, engine, q)
 	return e, asked(err)
 }
 
@@ -111,6 +128,9 @@ func printExplanation(w io.Writer, output string, e *admin.Explanation, all bool
 	fmt.Fprintf(t, "verdict\t%s\n", e.Verdict)
 	fmt.Fprintf(t, "reason\t%s\n", e.ReasonID)
 	fmt.Fprintf(t, "\t%s\n", e.Words)
+	if f := cmp.Or(e.Feed, e.Alert); f != nil {
+		fmt.Fprintf(t, "%s\t%s, line %d: %s %s\n", map[bool]string{true: "feed", false: "alert"}[f == e.Feed], f.Name, f.Line, f.Asked, f.Entry)
+	}
 	if e.File != "" {
 		fmt.Fprintf(t, "rule at\t%s:%d\n", e.File, e.Line)
 	}

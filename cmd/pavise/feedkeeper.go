@@ -12,6 +12,8 @@ import (
 	"pavise.dev/pavise/feeds"
 	"pavise.dev/pavise/feeds/fetch"
 	"pavise.dev/pavise/feeds/guard"
+	"pavise.dev/pavise/feeds/snapshot"
+	"pavise.dev/pavise/proxy/filter"
 )
 
 // feedKeeper keeps the feeds of a running process, once its folder has any: a process
@@ -19,7 +21,8 @@ import (
 type feedKeeper struct {
 	state  string
 	log    *slog.Logger
-	opened chan struct{} // closed when there is a manager
+	engine *filter.Engine // decides by what is in force
+	opened chan struct{}  // closed when there is a manager
 
 	mu      sync.Mutex
 	manager *feeds.Manager
@@ -30,7 +33,7 @@ type feedKeeper struct {
 }
 
 func newFeedKeeper(state string, log *slog.Logger) *feedKeeper {
-	return &feedKeeper{state: state, log: log, opened: make(chan struct{})}
+	return &feedKeeper{state: state, log: log, engine: &filter.Engine{}, opened: make(chan struct{})}
 }
 
 // set takes the feeds of a folder that is in order. With an error, those of before stay.
@@ -62,7 +65,7 @@ func (k *feedKeeper) take(list []feeds.Feed, own []guard.Place) error {
 }
 
 func (k *feedKeeper) open() error {
-	m, client, err := openFeeds(k.state, k.log)
+	m, client, err := openFeeds(k.state, k.log, func(_ string, s *snapshot.Snapshot) { k.engine.Swap(s) })
 	if errors.Is(err, feeds.ErrLocked) {
 		return fmt.Errorf("%w; stop that one, or name another directory with --state", err)
 	}
@@ -75,12 +78,12 @@ func (k *feedKeeper) open() error {
 }
 
 // openFeeds takes a state directory. Both are to be closed.
-func openFeeds(state string, log *slog.Logger) (*feeds.Manager, *fetch.Client, error) {
+func openFeeds(state string, log *slog.Logger, published func(string, *snapshot.Snapshot)) (*feeds.Manager, *fetch.Client, error) {
 	if err := privateDir("state", state); err != nil {
 		return nil, nil, err
 	}
 	client := fetch.New(fetch.Options{UserAgent: fetch.UserAgent(buildVersion()), Log: log})
-	m, err := feeds.Open(feeds.Config{Dir: state, Client: client, Log: log})
+	m, err := feeds.Open(feeds.Config{Dir: state, Client: client, Published: published, Log: log})
 	if err != nil {
 		client.Close()
 		return nil, nil, err

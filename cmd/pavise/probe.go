@@ -13,8 +13,8 @@ import (
 	"sync"
 	"time"
 
+	"pavise.dev/pavise/internal/decisions"
 	"pavise.dev/pavise/policy"
-	"pavise.dev/pavise/xds"
 )
 
 // line is the probe in a few words.
@@ -34,7 +34,7 @@ func (p *probe) line() string {
 }
 
 // send sends the probe, byte for byte as it is written, and returns what Envoy decided.
-func (p *probe) send(ctx context.Context, id string, j *journal) (xds.Decision, error) {
+func (p *probe) send(ctx context.Context, id string, j *journal) (decisions.Record, error) {
 	ctx, cancel := context.WithTimeout(ctx, demoPatience)
 	defer cancel()
 	to, target := p.TCP, p.URL
@@ -52,7 +52,7 @@ func (p *probe) send(ctx context.Context, id string, j *journal) (xds.Decision, 
 	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(cmp.Or(p.From, "127.0.0.1"))}}
 	conn, err := d.DialContext(ctx, "tcp", to)
 	if err != nil {
-		return xds.Decision{}, err
+		return decisions.Record{}, err
 	}
 	defer conn.Close()
 	_ = conn.SetDeadline(time.Now().Add(demoPatience))
@@ -68,17 +68,17 @@ func (p *probe) send(ctx context.Context, id string, j *journal) (xds.Decision, 
 	}
 	b.WriteString("\r\n")
 	if _, err := io.WriteString(conn, b.String()); err != nil && p.TCP == "" {
-		return xds.Decision{}, err
+		return decisions.Record{}, err
 	}
 	resp, err := http.ReadResponse(bufio.NewReader(conn), &http.Request{Method: method})
 	if err != nil && p.TCP == "" {
-		return xds.Decision{}, fmt.Errorf("no response: %w", err)
+		return decisions.Record{}, fmt.Errorf("no response: %w", err)
 	}
 	if err == nil {
 		_ = resp.Body.Close()
 	}
 	_ = conn.Close()
-	dec, err := j.await(ctx, func(d xds.Decision) bool {
+	dec, err := j.await(ctx, func(d decisions.Record) bool {
 		return d.RequestID == id || p.TCP != "" && d.Source == source
 	})
 	if err == nil && p.TCP == "" && (dec.Verdict == policy.Denied) != (resp.StatusCode == http.StatusForbidden) {
@@ -98,7 +98,7 @@ func authority(url string) string {
 // journal keeps decisions for those who wait for one.
 type journal struct {
 	mu      sync.Mutex
-	all     []xds.Decision
+	all     []decisions.Record
 	arrived chan struct{}
 }
 
@@ -107,7 +107,7 @@ const maxJournal = 10_000
 
 func newJournal() *journal { return &journal{arrived: make(chan struct{})} }
 
-func (j *journal) add(d xds.Decision) {
+func (j *journal) add(d decisions.Record) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if len(j.all) < maxJournal {
@@ -117,7 +117,7 @@ func (j *journal) add(d xds.Decision) {
 	j.arrived = make(chan struct{})
 }
 
-func (j *journal) await(ctx context.Context, fits func(xds.Decision) bool) (xds.Decision, error) {
+func (j *journal) await(ctx context.Context, fits func(decisions.Record) bool) (decisions.Record, error) {
 	for seen := 0; ; {
 		j.mu.Lock()
 		fresh, arrived := j.all[seen:], j.arrived
@@ -131,7 +131,7 @@ func (j *journal) await(ctx context.Context, fits func(xds.Decision) bool) (xds.
 		select {
 		case <-arrived:
 		case <-ctx.Done():
-			return xds.Decision{}, errors.New("Envoy reported no decision") //nolint:staticcheck // a name
+			return decisions.Record{}, errors.New("Envoy reported no decision") //nolint:staticcheck // a name
 		}
 	}
 }

@@ -3,7 +3,7 @@ package main
 import (
 	"sync"
 
-	"pavise.dev/pavise/xds"
+	"pavise.dev/pavise/internal/decisions"
 )
 
 // ringSize is how many decisions are kept.
@@ -12,12 +12,12 @@ const ringSize = 4096
 // ring keeps the latest decisions.
 type ring struct {
 	mu    sync.Mutex
-	items []xds.Decision
+	items []decisions.Record
 	next  int
 	lost  int64
 }
 
-func (r *ring) add(d xds.Decision) {
+func (r *ring) add(d decisions.Record) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if len(r.items) < ringSize {
@@ -30,10 +30,10 @@ func (r *ring) add(d xds.Decision) {
 }
 
 // latest returns up to n decisions, newest first.
-func (r *ring) latest(n int) []xds.Decision {
+func (r *ring) latest(n int) []decisions.Record {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	out := make([]xds.Decision, 0, min(n, len(r.items)))
+	out := make([]decisions.Record, 0, min(n, len(r.items)))
 	for i := range min(n, len(r.items)) {
 		at := (r.next - 1 - i + 2*len(r.items)) % len(r.items)
 		out = append(out, r.items[at])

@@ -9,8 +9,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"pavise.dev/pavise/internal/decisions"
 	"pavise.dev/pavise/policy"
-	"pavise.dev/pavise/xds"
 )
 
 func runCommand() *cobra.Command {
@@ -64,15 +64,16 @@ socket cannot be had.`,
 func standaloneFlags(cmd *cobra.Command, o *standaloneOptions) {
 	f := cmd.Flags()
 	f.StringVar(&o.envoy, "envoy", "", "path of the Envoy to use; default $PAVISE_ENVOY, else the one that 'make envoy' brought")
+	f.StringVar(&o.module, "module", "", "path of libpavise.so, which asks the feeds inside Envoy; default $PAVISE_MODULE, else the one beside this binary")
 	f.StringVar(&o.runDir, "run-dir", defaultRunDir(), "directory for sockets")
 	f.IntVar(&o.concurrency, "concurrency", 0, "worker threads of Envoy; 0 is one for each hardware thread")
 }
 
 // decisionWriter prints decisions, one line each; a line is written whole.
-func decisionWriter(w io.Writer, which string) func(xds.Decision) {
+func decisionWriter(w io.Writer, which string) func(decisions.Record) {
 	var mu sync.Mutex
 	enc := json.NewEncoder(w)
-	return func(d xds.Decision) {
+	return func(d decisions.Record) {
 		denied := d.Verdict == policy.Denied || d.AuditVerdict == policy.Denied
 		if which == "none" || which == "denied" && !denied {
 			return

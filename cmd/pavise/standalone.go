@@ -2,11 +2,8 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
-	"net/netip"
 	"path/filepath"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -15,10 +12,12 @@ import (
 	"pavise.dev/pavise/admin"
 	"pavise.dev/pavise/api"
 	"pavise.dev/pavise/feeds"
+	"pavise.dev/pavise/internal/decisions"
 	"pavise.dev/pavise/internal/envoy"
 	"pavise.dev/pavise/internal/watch"
 	"pavise.dev/pavise/policy"
 	"pavise.dev/pavise/proxy/dns"
+	"pavise.dev/pavise/proxy/filter"
 	"pavise.dev/pavise/xds"
 )
 
@@ -27,37 +26,33 @@ const node = "standalone"
 
 type standaloneOptions struct {
 	config, envoy, runDir string
+	module                string // path of the module; the one beside the binary when empty
 	state                 string // directory of feeds
 	concurrency           int
 	envoyLog              string // warning when empty
 	log                   *slog.Logger
-	decided               func(xds.Decision)
+	decided               func(decisions.Record)
 }
 
 // standalone is a control plane and its Envoy in one process.
 type standalone struct {
 	standaloneOptions
-	loader api.Loader
-	names  *dns.Server
-	// resolver is where names listens.
-	resolver netip.AddrPort
+	policies *folder
+	names    *dns.Server
 	server   *xds.Server
 	envoyUp  *envoy.Supervisor
 	feeds    *feedKeeper
 	recent   ring
 	denied   atomic.Int64
-
-	mu       sync.Mutex
-	current  *compiled // in use
-	problems []api.Problem
-	broken   bool // the folder has errors, and current is older than it
-	loadedAt time.Time
 }
 
 // newStandalone checks everything that can be checked before anything is started.
 func newStandalone(ctx context.Context, o standaloneOptions) (*standalone, error) {
 	path, err := envoy.Find(o.envoy)
 	if err != nil {
+		return nil, failed(err)
+	}
+	if o.module, err = findModule(o.module); err != nil {
 		return nil, failed(err)
 	}
 	version, err := envoy.Version(ctx, path)
@@ -71,20 +66,22 @@ func newStandalone(ctx context.Context, o standaloneOptions) (*standalone, error
 		standaloneOptions: o, names: &dns.Server{Logger: o.log.With("from", "dns")},
 		feeds: newFeedKeeper(o.state, o.log.With("from", "feeds")),
 	}
-	if s.resolver, err = s.names.Listen(ctx); err != nil {
+	resolver, err := s.names.Listen(ctx)
+	if err != nil {
 		return nil, failed(err)
 	}
-	if !s.reload() {
-		return nil, &exitError{exitProblem, fmt.Errorf("%s has errors and nothing is in force; `pavise check %s` lists them", o.config, o.config)}
+	s.policies = &folder{dir: o.config, log: o.log, target: target{Options: xds.Options{Resolver: resolver, Module: o.module != ""}}}
+	if err := s.policies.load(); err != nil {
+		return nil, err
 	}
-	if err := s.feeds.set(s.current); err != nil {
+	if err := s.feeds.set(s.policies.inUse()); err != nil {
 		return nil, failed(err)
 	}
 	if err := s.prepare(path); err != nil {
 		s.feeds.close()
 		return nil, failed(err)
 	}
-	o.log.Info("starting", "config", o.config, "envoy", path, "version", version, "workloads", len(s.current.model.Workloads))
+	o.log.Info("starting", "config", o.config, "envoy", path, "version", version, "workloads", len(s.policies.inUse().model.Workloads))
 	return s, nil
 }
 
@@ -97,9 +94,10 @@ func (s *standalone) prepare(path string) error {
 		return err
 	}
 	s.server = xds.NewServer(xds.ServerConfig{Socket: control, Decisions: s.decision, Logger: o.log})
+	env := append(moduleEnvironment(o.module, feeds.SnapshotPath(o.state), filepath.Join(o.runDir, "names")), xds.Environment...)
 	s.envoyUp, err = envoy.NewSupervisor(envoy.Config{
 		Path: path, Bootstrap: bootstrap, RunDir: o.runDir, AdminSocket: adm,
-		Concurrency: o.concurrency, Env: xds.Environment, LogLevel: o.envoyLog, Logger: o.log.With("from", "envoy"),
+		Concurrency: o.concurrency, Env: env, LogLevel: o.envoyLog, Logger: o.log.With("from", "envoy"),
 	})
 	return err
 }
@@ -108,7 +106,7 @@ func (s *standalone) prepare(path string) error {
 // Envoy drains while its control plane is still there.
 func (s *standalone) run(ctx context.Context) error {
 	defer s.feeds.close()
-	if err := s.server.Set(ctx, node, s.current.resources); err != nil {
+	if err := s.server.Set(ctx, node, s.policies.inUse().resources[node]); err != nil {
 		return err
 	}
 	after, cancel := context.WithCancel(context.WithoutCancel(ctx))
@@ -155,63 +153,26 @@ func (s *standalone) announce(ctx context.Context) {
 	}
 }
 
-func short(digest string) string { return digest[:min(len(digest), 12)] }
-
-// reload reads the folder. With errors it keeps what is in use and returns false.
-func (s *standalone) reload() bool {
-	s.mu.Lock()
-	last := s.current
-	s.mu.Unlock()
-	c := compileFolder(&s.loader, s.config, xds.Options{Resolver: s.resolver}, last)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	same := s.current != nil && c.model != nil && c.model.Digest == s.current.model.Digest && !s.broken
-	if !same {
-		for _, p := range c.problems {
-			level := slog.LevelWarn
-			if p.Severity == api.Error {
-				level = slog.LevelError
-			}
-			s.log.Log(context.Background(), level, p.Message, "code", p.Code, "file", p.File, "line", p.Line, "object", p.Object, "field", p.Field, "fix", p.Fix)
-		}
-	}
-	s.problems, s.broken = c.problems, !c.usable()
-	if s.broken {
-		if s.current != nil {
-			s.log.Error("the folder has errors; the last good policies stay in force", "config", s.config, "digest", short(s.current.model.Digest), "loaded", s.loadedAt.Format(time.RFC3339))
-		}
-		return false
-	}
-	if !same {
-		s.loadedAt = time.Now()
-	}
-	s.current = c
-	return true
-}
-
 func (s *standalone) reloadAndSet(ctx context.Context) {
-	before, _ := s.Current()
-	start := time.Now()
-	if !s.reload() {
+	before, start := s.policies.inUse(), time.Now()
+	if !s.policies.reload() {
 		return
 	}
-	s.mu.Lock()
-	c := s.current
-	s.mu.Unlock()
+	c := s.policies.inUse()
 	if err := s.feeds.set(c); err != nil {
 		s.log.Error("the feeds of the folder could not be taken; those of before stay", "error", err)
 	}
-	if before != nil && c.model.Digest == before.Digest {
+	if c.model.Digest == before.model.Digest && c.target == before.target {
 		return
 	}
-	if err := s.server.Set(ctx, node, c.resources); err != nil && ctx.Err() == nil {
+	if err := s.server.Set(ctx, node, c.resources[node]); err != nil && ctx.Err() == nil {
 		s.log.Error("the new policies could not be offered to Envoy", "error", err)
 		return
 	}
 	s.log.Info("reloaded", "digest", short(c.model.Digest), "took", time.Since(start).Round(time.Millisecond))
 }
 
-func (s *standalone) decision(d xds.Decision) {
+func (s *standalone) decision(d decisions.Record) {
 	if d.Verdict == policy.Denied {
 		s.denied.Add(1)
 	}
@@ -222,29 +183,26 @@ func (s *standalone) decision(d xds.Decision) {
 }
 
 // Current implements admin.Source.
-func (s *standalone) Current() (*policy.Model, *api.Set) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.current == nil {
-		return nil, nil
+func (s *standalone) Current() (*policy.Model, *api.Set) { return s.policies.Current() }
+
+// Feeds implements admin.Source.
+func (s *standalone) Feeds() *filter.Engine {
+	if s.feeds.get() == nil {
+		return nil
 	}
-	return s.current.model, s.current.set
+	return s.feeds.engine
 }
 
 // standaloneStatus is what status shows.
 type standaloneStatus struct {
-	Config   string        `json:"config"`
-	LoadedAt time.Time     `json:"loadedAt"`
-	Broken   bool          `json:"broken"`
-	Problems []api.Problem `json:"problems,omitempty"`
-	Digest   string        `json:"digest"`
-	InForce  bool          `json:"inForce"`
-	Envoy    xds.Status    `json:"envoy"`
-	PID      int           `json:"pid"`
-	Restarts int           `json:"restarts"`
-	LastExit string        `json:"lastExit,omitempty"`
-	Denied   int64         `json:"denied"`
-	Dropped  int64         `json:"dropped"`
+	folderState
+	InForce  bool       `json:"inForce"`
+	Envoy    xds.Status `json:"envoy"`
+	PID      int        `json:"pid"`
+	Restarts int        `json:"restarts"`
+	LastExit string     `json:"lastExit,omitempty"`
+	Denied   int64      `json:"denied"`
+	Dropped  int64      `json:"dropped"`
 	// Feeds, and what keeps them out of force.
 	Feeds       []feeds.Status `json:"feeds,omitempty"`
 	FeedTrouble string         `json:"feedTrouble,omitempty"`
@@ -253,11 +211,8 @@ type standaloneStatus struct {
 // Status implements admin.Source.
 func (s *standalone) Status() any {
 	up, st := s.envoyUp.State(), s.server.Status(node)
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	out := standaloneStatus{
-		Config: s.config, LoadedAt: s.loadedAt, Broken: s.broken, Problems: s.problems,
-		Digest: s.current.model.Digest, InForce: st.InForce() && st.Connected, Envoy: st,
+		folderState: s.policies.state(), InForce: st.InForce() && st.Connected, Envoy: st,
 		PID: up.PID, Restarts: up.Restarts, Denied: s.denied.Load(), Dropped: s.recent.dropped(),
 	}
 	out.Feeds, out.FeedTrouble = s.feeds.status()

@@ -17,8 +17,8 @@ import (
 	"go.uber.org/goleak"
 
 	"pavise.dev/pavise/admin"
+	"pavise.dev/pavise/internal/decisions"
 	"pavise.dev/pavise/policy"
-	"pavise.dev/pavise/xds"
 	"pavise.dev/pavise/xds/envoytest"
 )
 
@@ -199,7 +199,7 @@ func TestStandalone(t *testing.T) {
 	t.Run("decisions are reported", func(t *testing.T) {
 		wait, stop := context.WithTimeout(t.Context(), envoytest.Patience)
 		defer stop()
-		d, err := p.journal.await(wait, func(d xds.Decision) bool { return d.Path == "/two" && d.Verdict == policy.Denied })
+		d, err := p.journal.await(wait, func(d decisions.Record) bool { return d.Path == "/two" && d.Verdict == policy.Denied })
 		if err != nil || d.Listener != "shop/web/http" || d.Status != 403 || d.Method != "GET" || d.Host != "shop" {
 			t.Errorf("decision: %+v, %v", d, err)
 		}

@@ -24,6 +24,11 @@ var commandCodes = []api.CodeInfo{
 			"such as a path, a host or a source address, so they were cut into lists. The policy is enforced; a request takes longer, in proportion to the lists. " +
 			"Give more of the rules a path or a host.",
 	},
+	{
+		Code: "PAV0803", Severity: api.Warning, Title: "Threat feeds and no module to ask them",
+		Explanation: "Envoy asks the feeds by a module, libpavise.so, which `make build` puts beside the binary. Without it feeds are fetched and looked up, " +
+			"and decide on no traffic. It is an error where a workload is closed when feeds cannot be asked: because it says `feeds: {onFailure: Closed}`, or because a feed is required.",
+	},
 }
 
 // groups are the headings, by the first digits of the codes below them.
@@ -35,6 +40,7 @@ var groups = []struct{ prefix, title string }{
 	{"PAV04", "HTTP"},
 	{"PAV05", "Domains and TLS"},
 	{"PAV060", "Workloads"},
+	{"PAV061", "Workloads: transparent listeners"},
 	{"PAV065", "Threat feeds"},
 	{"PAV066", "Threat feeds: secrets, trust and guards"},
 	{"PAV067", "Threat feeds: the rest"},

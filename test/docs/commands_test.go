@@ -13,6 +13,7 @@ import (
 	"pavise.dev/pavise/admin"
 	"pavise.dev/pavise/api"
 	"pavise.dev/pavise/feeds"
+	"pavise.dev/pavise/internal/decisions"
 	"pavise.dev/pavise/xds"
 )
 
@@ -214,7 +215,7 @@ func TestFieldsAreListed(t *testing.T) {
 		page, comment string
 		value         any
 	}{
-		{commandsPage, "fields: decision", xds.Decision{}},
+		{commandsPage, "fields: decision", decisions.Record{}},
 		{commandsPage, "fields: problem", api.Problem{}},
 		{commandsPage, "fields: explanation", admin.Explanation{}},
 		{commandsPage, "fields: feed", feeds.Status{}},
@@ -243,6 +244,9 @@ func TestFieldsAreListed(t *testing.T) {
 func TestStatusFieldsAreListed(t *testing.T) {
 	_, source, _ := strings.Cut(read(t, "cmd/pavise/standalone.go"), "type standaloneStatus struct {")
 	source, _, _ = strings.Cut(source, "\n}")
+	_, embedded, _ := strings.Cut(read(t, "cmd/pavise/folder.go"), "type folderState struct {")
+	embedded, _, _ = strings.Cut(embedded, "\n}")
+	source += embedded
 	var want []string
 	for _, m := range regexp.MustCompile("json:\"(\\w+)").FindAllStringSubmatch(source, -1) {
 		if m[1] != "envoy" {

@@ -21,6 +21,7 @@ import (
 
 	"google.golang.org/protobuf/encoding/protojson"
 
+	"pavise.dev/pavise/internal/decisions"
 	"pavise.dev/pavise/internal/envoy"
 	"pavise.dev/pavise/policy"
 	"pavise.dev/pavise/xds"
@@ -212,7 +213,7 @@ func background(t *testing.T, run func(context.Context) error) (stop func()) {
 }
 
 // serve is a control plane for the Envoy; decided is told of what it decides.
-func (p *parts) serve(t *testing.T, r *xds.Resources, decided func(xds.Decision)) (server *xds.Server, stop func()) {
+func (p *parts) serve(t *testing.T, r *xds.Resources, decided func(decisions.Record)) (server *xds.Server, stop func()) {
 	t.Helper()
 	server = xds.NewServer(xds.ServerConfig{Socket: filepath.Join(p.dir, "xds.sock"), Decisions: decided})
 	if err := server.Set(context.Background(), node, r); err != nil {
@@ -254,8 +255,8 @@ func TestWithoutControlPlane(t *testing.T) {
 	if !refused(addr) {
 		t.Error("an Envoy that never met its control plane listens")
 	}
-	decided := make(chan xds.Decision, 100)
-	p.serve(t, p.resources, func(d xds.Decision) {
+	decided := make(chan decisions.Record, 100)
+	p.serve(t, p.resources, func(d decisions.Record) {
 		select {
 		case decided <- d:
 		default:

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"pavise.dev/pavise/api"
+	"pavise.dev/pavise/internal/decisions"
 	"pavise.dev/pavise/policy"
 	"pavise.dev/pavise/xds"
 	"pavise.dev/pavise/xds/envoytest"
@@ -276,7 +277,7 @@ func (l *lab) judge(t *testing.T, r *row) {
 }
 
 // decision waits for what Envoy logged of a request.
-func (l *lab) decision(t *testing.T, id string) xds.Decision {
+func (l *lab) decision(t *testing.T, id string) decisions.Record {
 	t.Helper()
 	if d, ok := l.shield.ByID(id); ok {
 		return d
@@ -303,7 +304,7 @@ func (l *lab) judgeRefusal(t *testing.T, r *row) {
 	if got := listener.Evaluate(req); r.evaluate != "" && (got.Verdict != policy.Denied || got.Reason.String() != r.evaluate) {
 		t.Errorf("Evaluate says %s %s, want deny %s: %s", got.Verdict, got.Reason, r.evaluate, r.why)
 	}
-	d := l.shield.Await(t, "connection from "+r.source, func(d xds.Decision) bool {
+	d := l.shield.Await(t, "connection from "+r.source, func(d decisions.Record) bool {
 		return d.Source == r.source && strings.HasSuffix(d.Listener, "/"+listener.Name)
 	})
 	if d.Verdict != policy.Denied || d.Reason != string(policy.MalformedRequest) {

@@ -15,8 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"pavise.dev/pavise/internal/decisions"
 	"pavise.dev/pavise/policy"
-	"pavise.dev/pavise/xds"
 	"pavise.dev/pavise/xds/envoytest"
 )
 
@@ -110,7 +110,7 @@ func TestTCP(t *testing.T) {
 func (l *lab) judgeConnection(t *testing.T, r connection, source string) {
 	t.Helper()
 	to := l.listener(first(r.to, "bytes"))
-	d := l.shield.Await(t, "connection from "+source, func(d xds.Decision) bool {
+	d := l.shield.Await(t, "connection from "+source, func(d decisions.Record) bool {
 		return d.Source == source && strings.HasSuffix(d.Listener, "/"+to.Name)
 	})
 	if d.Verdict != r.verdict || d.Reason != r.reason {

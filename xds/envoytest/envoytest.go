@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"pavise.dev/pavise/internal/decisions"
 	"pavise.dev/pavise/internal/envoy"
 	"pavise.dev/pavise/policy"
 	"pavise.dev/pavise/proxy/dns"
@@ -40,8 +41,8 @@ type Shield struct {
 	Addr netip.Addr
 
 	mu        sync.Mutex
-	decisions map[string]xds.Decision // by request id
-	all       []xds.Decision
+	decisions map[string]decisions.Record // by request id
+	all       []decisions.Record
 	arrived   chan struct{}
 }
 
@@ -86,7 +87,7 @@ func Start(t testing.TB, opts ...Option) *Shield {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &Shield{Addr: Loopback(), decisions: map[string]xds.Decision{}, arrived: make(chan struct{})}
+	s := &Shield{Addr: Loopback(), decisions: map[string]decisions.Record{}, arrived: make(chan struct{})}
 	names := &dns.Server{Lookup: lookup(o.hosts)}
 	if s.Resolver, err = names.Listen(t.Context()); err != nil {
 		t.Fatal(err)
@@ -146,7 +147,7 @@ func (w testWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func (s *Shield) decided(d xds.Decision) {
+func (s *Shield) decided(d decisions.Record) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if d.RequestID != "" {
@@ -197,13 +198,13 @@ func (s *Shield) waitListening(ctx context.Context, t testing.TB, at netip.AddrP
 }
 
 // Decision waits for what Envoy decided on the request of that id.
-func (s *Shield) Decision(t testing.TB, id string) xds.Decision {
+func (s *Shield) Decision(t testing.TB, id string) decisions.Record {
 	t.Helper()
-	return s.Await(t, "request "+id, func(d xds.Decision) bool { return d.RequestID == id })
+	return s.Await(t, "request "+id, func(d decisions.Record) bool { return d.RequestID == id })
 }
 
 // Await waits for the first decision, of all there were, that fits.
-func (s *Shield) Await(t testing.TB, what string, fits func(xds.Decision) bool) xds.Decision {
+func (s *Shield) Await(t testing.TB, what string, fits func(decisions.Record) bool) decisions.Record {
 	t.Helper()
 	deadline := time.After(Patience)
 	seen := 0
@@ -226,7 +227,7 @@ func (s *Shield) Await(t testing.TB, what string, fits func(xds.Decision) bool) 
 }
 
 // ByID returns the decision on a request if it has arrived.
-func (s *Shield) ByID(id string) (xds.Decision, bool) {
+func (s *Shield) ByID(id string) (decisions.Record, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	d, ok := s.decisions[id]

@@ -40,8 +40,9 @@ envoy-all: need-python3 ## fetch every Envoy that is tested
 	@deploy/envoy/fetch --all
 
 .PHONY: build
-build: need-go ## build bin/pavise
+build: need-go need-gcc ## build bin/pavise, and beside it the module that Envoy loads
 	CGO_ENABLED=0 go build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/pavise ./cmd/pavise
+	CGO_ENABLED=1 go build -trimpath -buildmode=c-shared -ldflags '-s -w' -o bin/libpavise.so ./proxy/module && rm -f bin/libpavise.h
 
 .PHONY: run
 run: envoy build ## run the quickstart on this machine; ARGS=--once to check it and stop

@@ -47,13 +47,10 @@ func NodeOf(c *x509.Certificate) (string, error) {
 }
 
 // RunTLS serves Envoys and relays of other machines until the context ends. The
-// configuration has to require client certificates and verify them: each client gets the
-// resources of the node in its certificate and of no other, whatever it claims to be. Every
-// call of every service passes the same check.
+// configuration has to ask clients for certificates and verify them, since who has none is
+// refused: each client gets the resources of the node in its certificate and of no other,
+// whatever it claims to be. Every call of every service passes the same check.
 func (s *Server) RunTLS(ctx context.Context, l net.Listener, c *tls.Config) error {
-	if c.ClientAuth != tls.RequireAndVerifyClientCert {
-		return errors.New("xds: clients have to be asked for certificates, or any of them gets what is another's")
-	}
 	return s.serve(ctx, l,
 		grpc.Creds(credentials.NewTLS(c)),
 		grpc.StreamInterceptor(proveStream),

@@ -31,8 +31,9 @@ type Resources struct {
 	deciders map[string]*policy.Listener
 }
 
-// DefaultResolver is where an Envoy asks for names unless told otherwise.
-var DefaultResolver = netip.MustParseAddrPort("127.0.0.1:15053")
+// DefaultResolver is where an Envoy asks for names unless told otherwise. It is not where a
+// workload asks: that resolver gives all the addresses of a name.
+var DefaultResolver = netip.MustParseAddrPort("127.0.0.1:15054")
 
 // Options say what there is beside an Envoy.
 type Options struct {

@@ -126,12 +126,11 @@ func demo(ctx context.Context, out io.Writer, o standaloneOptions, dir string, o
 		if err := s.ready(running); err != nil {
 			return failed(err)
 		}
-		wrong := judge(running, out, probes, journal)
-		listed, err := s.judgeFeeds(running, out, filepath.Join(dir, "lookups.yaml"))
+		wrong, err := s.judgeFeeds(running, out, filepath.Join(dir, "lookups.yaml"))
 		if err != nil {
 			return failed(err)
 		}
-		if wrong += listed; wrong > 0 {
+		if wrong += judge(running, out, probes, journal); wrong > 0 {
 			return &exitError{exitProblem, fmt.Errorf("%s not as expected", plural(wrong, "answer"))}
 		}
 		return nil

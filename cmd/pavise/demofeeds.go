@@ -67,10 +67,9 @@ func (s *standalone) judgeFeeds(ctx context.Context, out io.Writer, file string)
 	if err != nil || m == nil || len(asks) == 0 {
 		return 0, err
 	}
-	if err := waitFetched(ctx, m); err != nil {
+	if err := s.waitFeeds(ctx, m); err != nil {
 		return 0, err
 	}
-	fmt.Fprintln(out)
 	for _, st := range m.Status() {
 		fmt.Fprintln(out, "feed", feedLine(st))
 		for _, l := range st.Left {
@@ -95,6 +94,7 @@ func (s *standalone) judgeFeeds(ctx context.Context, out io.Writer, file string)
 		}
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", mark, a.Says, a.Ask, at, entry)
 	}
+	fmt.Fprintln(t)
 	_ = t.Flush() // standard output has gone
 	return wrong, nil
 }
@@ -110,24 +110,44 @@ func (s *standalone) listed(what string) (at, entry string, err error) {
 	return strings.Join(places, ","), strings.Join(entries, ","), err
 }
 
-// waitFetched waits until every feed was asked for and what came is in force.
-func waitFetched(ctx context.Context, m *feeds.Manager) error {
+// waitFeeds waits until every feed was asked for and what came is in force in Envoy.
+func (s *standalone) waitFeeds(ctx context.Context, m *feeds.Manager) error {
 	wait, cancel := context.WithTimeout(ctx, demoPatience)
 	defer cancel()
-	for tick := time.NewTicker(5 * time.Millisecond); ; {
-		pending := false
+	fetched := func() error {
 		for _, st := range m.Status() {
-			pending = pending || st.State == api.FeedPending
+			if st.State == api.FeedPending {
+				return fmt.Errorf("feed %s was not fetched in time", st.Name)
+			}
 		}
-		if !pending {
-			tick.Stop()
-			return m.Compile(ctx)
+		return nil
+	}
+	if err := await(wait, fetched); err != nil {
+		return err
+	}
+	if err := m.Compile(wait); err != nil {
+		return err
+	}
+	return await(wait, func() error {
+		_, err := s.feedsInForce()
+		return err
+	})
+}
+
+// await asks again and again until there is no error, or returns the last one when the
+// context ends.
+func await(ctx context.Context, ask func() error) error {
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := ask()
+		if err == nil {
+			return nil
 		}
 		select {
 		case <-tick.C:
-		case <-wait.Done():
-			tick.Stop()
-			return errors.New("the feeds were not fetched in time")
+		case <-ctx.Done():
+			return err
 		}
 	}
 }

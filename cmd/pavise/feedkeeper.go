@@ -22,7 +22,10 @@ type feedKeeper struct {
 	state  string
 	log    *slog.Logger
 	engine *filter.Engine // decides by what is in force
-	opened chan struct{}  // closed when there is a manager
+	// published is told of each snapshot that comes into force; may be nil. It is set before
+	// the first feeds are.
+	published func(path string)
+	opened    chan struct{} // closed when there is a manager
 
 	mu      sync.Mutex
 	manager *feeds.Manager
@@ -65,7 +68,12 @@ func (k *feedKeeper) take(list []feeds.Feed, own []guard.Place) error {
 }
 
 func (k *feedKeeper) open() error {
-	m, client, err := openFeeds(k.state, k.log, func(_ string, s *snapshot.Snapshot) { k.engine.Swap(s) })
+	m, client, err := openFeeds(k.state, k.log, func(path string, s *snapshot.Snapshot) {
+		k.engine.Swap(s)
+		if k.published != nil {
+			k.published(path)
+		}
+	})
 	if errors.Is(err, feeds.ErrLocked) {
 		return fmt.Errorf("%w; stop that one, or name another directory with --state", err)
 	}

@@ -78,7 +78,7 @@ workload. Every verdict has a reason by name.`,
 		SilenceErrors: true,
 		Version:       buildVersion(),
 	}
-	cmd.AddCommand(runCommand(), checkCommand(), explainCommand(), statusCommand(),
+	cmd.AddCommand(runCommand(), agentCommand(), controlPlaneCommand(), redirectCommand(), extAuthzCommand(), proveCommand(), checkCommand(), explainCommand(), statusCommand(),
 		feedsCommand(), lookupCommand(), demoCommand(), versionCommand())
 	return cmd
 }

@@ -18,6 +18,7 @@ type ring struct {
 }
 
 func (r *ring) add(d decisions.Record) {
+	d.Bound()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if len(r.items) < ringSize {

@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"errors"
+	"io/fs"
 	"log/slog"
 	"path/filepath"
 	"sync/atomic"
@@ -12,6 +14,7 @@ import (
 	"pavise.dev/pavise/admin"
 	"pavise.dev/pavise/api"
 	"pavise.dev/pavise/feeds"
+	"pavise.dev/pavise/feeds/snapshot"
 	"pavise.dev/pavise/internal/decisions"
 	"pavise.dev/pavise/internal/envoy"
 	"pavise.dev/pavise/internal/watch"
@@ -29,9 +32,11 @@ type standaloneOptions struct {
 	module                string // path of the module; the one beside the binary when empty
 	state                 string // directory of feeds
 	concurrency           int
+	dns                   dnsOptions
 	envoyLog              string // warning when empty
 	log                   *slog.Logger
 	decided               func(decisions.Record)
+	decisions             *decisions.Log // may be nil
 }
 
 // standalone is a control plane and its Envoy in one process.
@@ -39,6 +44,7 @@ type standalone struct {
 	standaloneOptions
 	policies *folder
 	names    *dns.Server
+	resolver *resolver // for transparent workloads; nil where there are none at the start
 	server   *xds.Server
 	envoyUp  *envoy.Supervisor
 	feeds    *feedKeeper
@@ -77,7 +83,7 @@ func newStandalone(ctx context.Context, o standaloneOptions) (*standalone, error
 	if err := s.feeds.set(s.policies.inUse()); err != nil {
 		return nil, failed(err)
 	}
-	if err := s.prepare(path); err != nil {
+	if err := errors.Join(s.prepare(path), s.prepareResolver(ctx)); err != nil {
 		s.feeds.close()
 		return nil, failed(err)
 	}
@@ -94,12 +100,37 @@ func (s *standalone) prepare(path string) error {
 		return err
 	}
 	s.server = xds.NewServer(xds.ServerConfig{Socket: control, Decisions: s.decision, Logger: o.log})
-	env := append(moduleEnvironment(o.module, feeds.SnapshotPath(o.state), filepath.Join(o.runDir, "names")), xds.Environment...)
+	env := append(moduleEnvironment(o.module, feeds.SnapshotPath(o.state), s.namesPath()), xds.Environment...)
 	s.envoyUp, err = envoy.NewSupervisor(envoy.Config{
 		Path: path, Bootstrap: bootstrap, RunDir: o.runDir, AdminSocket: adm,
 		Concurrency: o.concurrency, Env: env, LogLevel: o.envoyLog, Logger: o.log.With("from", "envoy"),
 	})
 	return err
+}
+
+// namesPath is where the resolver keeps the names of addresses.
+func (s *standalone) namesPath() string { return filepath.Join(s.runDir, "names") }
+
+// prepareResolver makes the resolver of the transparent workloads, if there are any.
+func (s *standalone) prepareResolver(ctx context.Context) (err error) {
+	w, l := transparentWorkload(s.policies.inUse().model)
+	if l == nil || s.dns.off() {
+		return nil
+	}
+	s.resolver, err = newResolver(ctx, &s.dns, s.namesPath(), s.feeds.engine, w.Key(), s.decision, s.log)
+	return err
+}
+
+// transparentWorkload is the first that has redirected connections; nil if none has.
+func transparentWorkload(m *policy.Model) (*policy.Workload, *policy.Listener) {
+	for _, w := range m.Workloads {
+		for _, l := range w.Listeners {
+			if l.Traffic == policy.Transparent {
+				return w, l
+			}
+		}
+	}
+	return nil, nil
 }
 
 // run serves until the context ends, and ends in the order in which requests flow:
@@ -115,6 +146,12 @@ func (s *standalone) run(ctx context.Context) error {
 	h, hctx := errgroup.WithContext(after)
 	h.Go(func() error { return s.server.Run(hctx) })
 	h.Go(func() error { return s.names.Run(hctx) })
+	if s.resolver != nil {
+		h.Go(func() error { return s.resolver.run(hctx) })
+	}
+	if s.decisions != nil {
+		h.Go(func() error { return s.decisions.Run(hctx) })
+	}
 	h.Go(func() error { return admin.Serve(hctx, adminSocket(s.runDir), s) })
 	g.Go(func() error { return s.envoyUp.Run(gctx) })
 	g.Go(func() error { return watch.Folder(gctx, s.config, s.log, func() { s.reloadAndSet(gctx) }) })
@@ -180,6 +217,9 @@ func (s *standalone) decision(d decisions.Record) {
 	if s.decided != nil {
 		s.decided(d)
 	}
+	if s.decisions != nil {
+		s.decisions.Add(d)
+	}
 }
 
 // Current implements admin.Source.
@@ -206,6 +246,35 @@ type standaloneStatus struct {
 	// Feeds, and what keeps them out of force.
 	Feeds       []feeds.Status `json:"feeds,omitempty"`
 	FeedTrouble string         `json:"feedTrouble,omitempty"`
+	// FeedsInForce is the snapshot that Envoy decides by.
+	FeedsInForce *filter.InForce `json:"feedsInForce,omitempty"`
+}
+
+// feedsInForce is what Envoy's module says, and whether that is what it should. Both are
+// nil where Envoy is asked for no feeds.
+func (s *standalone) feedsInForce() (*filter.InForce, error) {
+	m := s.feeds.get()
+	if m == nil || !s.policies.inUse().target.Feeds {
+		return nil, nil
+	}
+	return moduleInForce(feeds.SnapshotPath(s.state), m.Snapshot(), s.envoyUp.State().PID)
+}
+
+// moduleInForce reads what the module in an Envoy says. The error is why it does not decide
+// by a snapshot.
+func moduleInForce(path string, want *snapshot.Snapshot, pid int) (*filter.InForce, error) {
+	in, err := filter.ReadInForce(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) || err == nil && in.PID != pid:
+		return &filter.InForce{}, errors.New("Envoy has not said yet which snapshot it decides by")
+	case err != nil:
+		return &filter.InForce{}, err
+	case in.Error != "":
+		return &in, errors.New(in.Error)
+	case want != nil && in.Digest != want.Digest().String():
+		return &in, errors.New("Envoy has not loaded the newest snapshot yet")
+	}
+	return &in, nil
 }
 
 // Status implements admin.Source.
@@ -216,6 +285,10 @@ func (s *standalone) Status() any {
 		PID: up.PID, Restarts: up.Restarts, Denied: s.denied.Load(), Dropped: s.recent.dropped(),
 	}
 	out.Feeds, out.FeedTrouble = s.feeds.status()
+	in, err := s.feedsInForce()
+	if out.FeedsInForce = in; err != nil && in.Error == "" {
+		in.Error = err.Error()
+	}
 	if up.LastExit != nil {
 		out.LastExit = up.LastExit.Error()
 	}

@@ -3,12 +3,14 @@ package main
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
 	"pavise.dev/pavise/admin"
 	"pavise.dev/pavise/feeds"
+	"pavise.dev/pavise/proxy/filter"
 )
 
 func statusCommand() *cobra.Command {
@@ -53,6 +55,9 @@ process answers.`,
 				if s.FeedTrouble != "" {
 					fmt.Fprintf(t, "feeds\tthose of before stay: %s\n", oneLine(s.FeedTrouble))
 				}
+				if in := s.FeedsInForce; in != nil {
+					fmt.Fprintf(t, "feeds\t%s\n", inForceLine(in))
+				}
 				for _, f := range s.Feeds {
 					fmt.Fprintf(t, "feed\t%s\n", feedLine(f))
 				}
@@ -61,7 +66,8 @@ process answers.`,
 				}
 			}
 			outOfOrder := slices.ContainsFunc(s.Feeds, func(f feeds.Status) bool { return !inOrder(f.State) })
-			if !s.InForce || s.Broken || s.FeedTrouble != "" || outOfOrder {
+			undecided := s.FeedsInForce != nil && s.FeedsInForce.Error != ""
+			if !s.InForce || s.Broken || s.FeedTrouble != "" || outOfOrder || undecided {
 				return &exitError{code: exitProblem}
 			}
 			return nil
@@ -70,6 +76,18 @@ process answers.`,
 	cmd.Flags().StringVar(&runDir, "run-dir", defaultRunDir(), "run directory of the process to ask")
 	outputFlag(cmd, &output)
 	return cmd
+}
+
+// inForceLine is what Envoy decides by.
+func inForceLine(in *filter.InForce) string {
+	line := "not in force in Envoy"
+	if in.Digest != "" {
+		line = "in force in Envoy: " + short(strings.TrimPrefix(in.Digest, "sha256:")) + ", since " + in.Since.Local().Format("15:04:05")
+	}
+	if in.Error != "" {
+		line += "; " + oneLine(in.Error)
+	}
+	return line
 }
 
 // feedLine is a feed in a line.

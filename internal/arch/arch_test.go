@@ -16,18 +16,29 @@ var forbidden = map[string][]string{
 	"internal/envoy":     {module + "api", module + "policy", module + "xds", "github.com/envoyproxy/go-control-plane"},
 	"internal/watch":     {module + "api", module + "policy", module + "xds"},
 	"xds":                {module + "admin", module + "proxy", "k8s.io/client-go"},
+	"xds/relay":          {module + "admin", module + "proxy", "k8s.io/client-go"},
 	"xds/matcher":        {module + "admin", "github.com/envoyproxy/go-control-plane/pkg", "google.golang.org/grpc/server"},
 	"feeds":              {module + "policy", module + "xds", module + "admin", module + "proxy", "github.com/envoyproxy/", "k8s.io/client-go"},
 	"feeds/snapshot":     {module + "api", module + "policy", module + "feeds/parse", module + "internal", "net/http"},
 	"feeds/parse":        {module + "policy", module + "feeds/fetch"},
 	"proxy/filter":       {module + "api", module + "policy", module + "xds", module + "feeds/parse", module + "internal", "net/http", "github.com/envoyproxy/"},
+	"proxy/dns":          {module + "api", module + "policy", module + "xds", "net/http", "github.com/envoyproxy/"},
+	"proxy/module":       {module + "api", module + "policy", module + "xds", "net/http", "google.golang.org/", "github.com/miekg/dns"},
+	"proxy/extauthz":     {module + "xds", module + "admin"},
+	"feeds/replica":      {module + "policy", module + "xds", module + "proxy", "google.golang.org/grpc"},
 	"internal/policygen": {module + "xds", "github.com/envoyproxy/"},
 }
 
 // direct lists who may import a module at all.
 var direct = map[string][]string{
-	"github.com/envoyproxy/go-control-plane": {"xds", "benchmarks"},
-	"github.com/miekg/dns":                   {"proxy/dns"},
+	"github.com/envoyproxy/go-control-plane": {"xds", "proxy/extauthz", "benchmarks"},
+	"github.com/miekg/dns":                   {"proxy/dns", "test", "benchmarks"},
+	"github.com/google/nftables":             {"proxy/redirect"},
+	"github.com/mdlayher/netlink":            {"proxy/redirect"},
+	"github.com/vishvananda/":                {"test/netlab"},
+	"github.com/prometheus/":                 {"proxy/health", "cmd"},
+	"go.opentelemetry.io/":                   {"internal/decisions/otlp"},
+	"runtime/cgo":                            {"proxy/module"},
 	"github.com/spf13/cobra":                 {"cmd"},
 	"github.com/vbauerster/mpb":              {"cmd"},
 	"github.com/hashicorp/go-retryablehttp":  {"feeds/fetch"},
@@ -45,6 +56,9 @@ var never = map[string][]string{
 	"benchmarks": {module + "cmd"},
 	// Nothing of ours: whoever reads snapshots should carry nothing else.
 	"feeds/snapshot": {module},
+	"proxy/names":    {module},
+	"proxy/redirect": {module},
+	"proxy/health":   {module},
 }
 
 func list(t *testing.T, args ...string) []string {

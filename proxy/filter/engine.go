@@ -232,8 +232,9 @@ func (l *loaded) take(v *Verdict, d Direction, fact Fact, hits []snapshot.Hit) {
 // Hits says how many look-ups met a feed since the engine was made. Denied counts what
 // was closed for a feed that was never loaded, too.
 type Hits struct {
-	Feed            string
-	Denied, Alerted uint64
+	Feed    string `json:"feed"`
+	Denied  uint64 `json:"denied"`
+	Alerted uint64 `json:"alerted"`
 }
 
 // Hits are those of every feed there ever was, sorted by name.

@@ -27,12 +27,19 @@ const (
 // net.Resolver.
 type Lookup func(ctx context.Context, network, host string) ([]netip.Addr, error)
 
-// Server answers A and AAAA questions with at most one address. It is safe for
-// concurrent use.
+// Server answers Envoy, for the names that an explicit proxy is asked for, with one address
+// each. One, because a rule by address is asked about one: Envoy itself would keep all
+// the addresses of a name, have the first judged, and connect to the next if the first
+// does not answer, so that whoever answers for an allowed name could reach an address
+// that is denied.
+//
+// It answers A and AAAA questions only. It is safe for concurrent use.
 type Server struct {
 	// Lookup finds the addresses; that of net.DefaultResolver when nil, which reads the
 	// hosts file and the search list as the workload itself would.
 	Lookup Lookup
+	// Address to listen at; a loopback port of the server's own when zero.
+	Address netip.AddrPort
 	// Logger is told of failures; silent when nil.
 	Logger *slog.Logger
 
@@ -40,7 +47,7 @@ type Server struct {
 	slots chan struct{}
 }
 
-// Listen opens a loopback port of the server's own; Run answers there.
+// Listen opens the port; Run answers there.
 func (s *Server) Listen(ctx context.Context) (netip.AddrPort, error) {
 	if s.Lookup == nil {
 		s.Lookup = net.DefaultResolver.LookupNetIP
@@ -48,8 +55,11 @@ func (s *Server) Listen(ctx context.Context) (netip.AddrPort, error) {
 	if s.Logger == nil {
 		s.Logger = slog.New(slog.DiscardHandler)
 	}
+	if !s.Address.IsValid() {
+		s.Address = netip.MustParseAddrPort("127.0.0.1:0")
+	}
 	s.slots = make(chan struct{}, maxLookups)
-	conn, err := (&net.ListenConfig{}).ListenPacket(ctx, "udp", "127.0.0.1:0")
+	conn, err := (&net.ListenConfig{}).ListenPacket(ctx, "udp", s.Address.String())
 	if err != nil {
 		return netip.AddrPort{}, fmt.Errorf("listen for DNS questions: %w", err)
 	}

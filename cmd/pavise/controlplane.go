@@ -1,0 +1,276 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"path/filepath"
+	"sync/atomic"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"pavise.dev/pavise/admin"
+	"pavise.dev/pavise/api"
+	"pavise.dev/pavise/feeds"
+	"pavise.dev/pavise/feeds/replica"
+	"pavise.dev/pavise/feeds/snapshot"
+	"pavise.dev/pavise/internal/decisions"
+	"pavise.dev/pavise/internal/servertls"
+	"pavise.dev/pavise/internal/watch"
+	"pavise.dev/pavise/policy"
+	"pavise.dev/pavise/proxy/filter"
+	"pavise.dev/pavise/xds"
+)
+
+type controlPlaneOptions struct {
+	config, runDir, state string
+	listen, listenFeeds   string // none for none
+	tls                   servertls.Files
+	log                   *slog.Logger
+}
+
+// controlPlane serves the sidecars of other machines from a folder.
+type controlPlane struct {
+	controlPlaneOptions
+	policies *folder
+	server   *xds.Server
+	feeds    *feedKeeper
+	store    *replica.Store
+	publish  chan string // the newest snapshot to publish
+	tlsFiles *servertls.Certificates
+	recent   ring
+	denied   atomic.Int64
+}
+
+func controlPlaneCommand() *cobra.Command {
+	var o controlPlaneOptions
+	var logLevel string
+	cmd := &cobra.Command{
+		Use:   "control-plane --config DIR --tls-cert FILE --tls-key FILE --client-ca FILE",
+		Short: "Serve policies and feeds to the agents of other machines",
+		Long: `Control-plane compiles the folder and gives each workload's agent what is for that
+workload: a client proves by its certificate which one it is, by the URI
+pavise://node/NAMESPACE/NAME among its subject alternative names, and gets no other's.
+Feeds are fetched and compiled here, and served as one snapshot, and as deltas.
+
+Exit codes: 0 stopped, 1 the folder has errors at the start, 2 usage, 3 a port, a
+certificate or a folder cannot be had.`,
+		Example: `  pavise control-plane --config ./policies --tls-cert cp.pem --tls-key cp.key --client-ca ca.pem`,
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			var err error
+			if o.log, err = logger(cmd.ErrOrStderr(), logLevel); err != nil {
+				return err
+			}
+			c, err := newControlPlane(o)
+			if err != nil {
+				return err
+			}
+			return failed(c.run(cmd.Context()))
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.config, "config", "", "folder of policies and workloads")
+	f.StringVar(&o.listen, "listen", "0.0.0.0:15012", "address for agents (xDS, over TLS); none for none")
+	f.StringVar(&o.listenFeeds, "listen-feeds", "0.0.0.0:15013", "address for the feeds (HTTPS); none for none")
+	f.StringVar(&o.tls.Certificate, "tls-cert", "", "file with the certificate of the control plane, PEM; read anew when it changes")
+	f.StringVar(&o.tls.Key, "tls-key", "", "file with its key, PEM; likewise")
+	f.StringVar(&o.tls.ClientCA, "client-ca", "", "file with the authorities of the agents' certificates, PEM; likewise")
+	for _, name := range []string{"config", "tls-cert", "tls-key", "client-ca"} {
+		_ = cmd.MarkFlagRequired(name)
+	}
+	f.StringVar(&o.runDir, "run-dir", defaultRunDir(), "directory for sockets")
+	stateFlag(cmd, &o.state)
+	f.StringVar(&logLevel, "log-level", "info", "debug, info, warn or error")
+	return cmd
+}
+
+func newControlPlane(o controlPlaneOptions) (*controlPlane, error) {
+	for flag, dir := range map[string]string{"run-dir": o.runDir, "state": o.state} {
+		if err := privateDir(flag, dir); err != nil {
+			return nil, failed(err)
+		}
+	}
+	c := &controlPlane{
+		controlPlaneOptions: o, feeds: newFeedKeeper(o.state, o.log.With("from", "feeds")), publish: make(chan string, 1),
+		policies: &folder{dir: o.config, log: o.log, target: target{Options: xds.Options{Resolver: xds.DefaultResolver, Module: true}, each: true}},
+	}
+	c.feeds.published = c.published
+	if err := c.policies.load(); err != nil {
+		return nil, err
+	}
+	var err error
+	if c.tlsFiles, err = servertls.New(o.tls, o.log, "h2", "http/1.1"); err != nil {
+		return nil, failed(err)
+	}
+	if c.store, err = replica.OpenStore(replica.StoreConfig{Dir: filepath.Join(o.state, "published"), Logger: o.log.With("from", "feeds")}); err != nil {
+		return nil, failed(err)
+	}
+	c.server = xds.NewServer(xds.ServerConfig{Socket: filepath.Join(o.runDir, "xds.sock"), Decisions: c.decision, Logger: o.log})
+	if err := c.feeds.set(c.policies.inUse()); err != nil {
+		return nil, errors.Join(failed(err), c.store.Close())
+	}
+	if c.feeds.get() == nil {
+		err = c.publishEmpty()
+	}
+	return c, failed(err)
+}
+
+// publishEmpty has something to give to agents that ask for feeds where there are none.
+func (c *controlPlane) publishEmpty() error {
+	path := filepath.Join(c.state, "empty")
+	b, err := snapshot.NewBuilder(nil, snapshot.KeyOf(nil))
+	if err != nil {
+		return err
+	}
+	if _, err := snapshot.Save(path, b); err != nil {
+		return err
+	}
+	c.publish <- path
+	return nil
+}
+
+// published has the newest snapshot published; one that was not taken up yet is passed
+// over.
+func (c *controlPlane) published(path string) {
+	select {
+	case <-c.publish:
+	default:
+	}
+	c.publish <- path
+}
+
+func (c *controlPlane) run(ctx context.Context) error {
+	defer c.feeds.close()
+	defer c.store.Close() //nolint:errcheck // a lock that goes with the process
+	if err := c.offer(ctx); err != nil {
+		return err
+	}
+	handler := replica.NewHandler(replica.HandlerConfig{Store: c.store, Logger: c.log.With("from", "feeds")})
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return c.serveAgents(gctx) })
+	g.Go(func() error { return c.serveFeeds(gctx, handler) })
+	g.Go(func() error { return c.server.Run(gctx) })
+	g.Go(func() error { return admin.Serve(gctx, adminSocket(c.runDir), c) })
+	g.Go(func() error { return watch.Folder(gctx, c.config, c.log, func() { c.reload(gctx) }) })
+	g.Go(func() error { return c.feeds.run(gctx) })
+	g.Go(func() error {
+		for {
+			select {
+			case <-gctx.Done():
+				return nil
+			case path := <-c.publish:
+				if err := c.store.Publish(gctx, path); err != nil && gctx.Err() == nil {
+					c.log.Error("a snapshot could not be published; agents keep the last", "error", err)
+				}
+			}
+		}
+	})
+	c.log.Info("serving", "config", c.config, "agents", c.listen, "feeds", c.listenFeeds, "workloads", len(c.policies.inUse().resources))
+	return g.Wait()
+}
+
+func (c *controlPlane) serveAgents(ctx context.Context) error {
+	if c.listen == "none" {
+		return nil
+	}
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", c.listen)
+	if err != nil {
+		return err
+	}
+	return c.server.RunTLS(ctx, l, c.tlsFiles.Config())
+}
+
+func (c *controlPlane) serveFeeds(ctx context.Context, h *replica.Handler) error {
+	if c.listenFeeds == "none" {
+		return nil
+	}
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", c.listenFeeds)
+	if err != nil {
+		return err
+	}
+	srv := replica.Server(h, nil)
+	srv.TLSConfig = c.tlsFiles.Config()
+	srv.ErrorLog = slog.NewLogLogger(c.log.Handler(), slog.LevelDebug)
+	stop := context.AfterFunc(ctx, func() { _ = srv.Close() })
+	defer stop()
+	if err := srv.ServeTLS(l, "", ""); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+// offer gives each agent its resources. A workload that is gone keeps what it had, as its
+// traffic may go on.
+func (c *controlPlane) offer(ctx context.Context) error {
+	var errs []error
+	for name, r := range c.policies.inUse().resources {
+		if err := c.server.Set(ctx, name, r); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", name, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (c *controlPlane) reload(ctx context.Context) {
+	before := c.policies.inUse()
+	if !c.policies.reload() {
+		return
+	}
+	now := c.policies.inUse()
+	if err := c.feeds.set(now); err != nil {
+		c.log.Error("the feeds of the folder could not be taken; those of before stay", "error", err)
+	}
+	if now.model.Digest == before.model.Digest && now.target == before.target {
+		return
+	}
+	if err := c.offer(ctx); err != nil && ctx.Err() == nil {
+		c.log.Error("the new policies could not be offered to every agent", "error", err)
+		return
+	}
+	c.log.Info("reloaded", "digest", short(now.model.Digest))
+}
+
+func (c *controlPlane) decision(d decisions.Record) {
+	if d.Verdict == policy.Denied {
+		c.denied.Add(1)
+	}
+	c.recent.add(d)
+}
+
+// Current implements admin.Source.
+func (c *controlPlane) Current() (*policy.Model, *api.Set) { return c.policies.Current() }
+
+// Feeds implements admin.Source.
+func (c *controlPlane) Feeds() *filter.Engine {
+	if c.feeds.get() == nil {
+		return nil
+	}
+	return c.feeds.engine
+}
+
+// controlPlaneStatus is what status shows.
+type controlPlaneStatus struct {
+	folderState
+	// Nodes by name.
+	Nodes       map[string]xds.Status `json:"nodes"`
+	Feeds       []feeds.Status        `json:"feeds,omitempty"`
+	FeedTrouble string                `json:"feedTrouble,omitempty"`
+}
+
+// Status implements admin.Source.
+func (c *controlPlane) Status() any {
+	out := controlPlaneStatus{folderState: c.policies.state(), Nodes: map[string]xds.Status{}}
+	for name := range c.policies.inUse().resources {
+		out.Nodes[name] = c.server.Status(name)
+	}
+	out.Feeds, out.FeedTrouble = c.feeds.status()
+	return out
+}
+
+// Decisions implements admin.Source.
+func (c *controlPlane) Decisions(n int) any { return c.recent.latest(n) }

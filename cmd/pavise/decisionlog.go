@@ -1,0 +1,122 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/url"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"pavise.dev/pavise/internal/decisions"
+	"pavise.dev/pavise/internal/decisions/otlp"
+	"pavise.dev/pavise/internal/secret"
+)
+
+// decisionFlags say where decisions go.
+type decisionFlags struct {
+	which      string
+	file       string
+	otlp       string
+	otlpHeader string // a file with the value of the authorization header
+	sample     float64
+}
+
+func (d *decisionFlags) register(f *pflag.FlagSet) {
+	f.StringVar(&d.which, "decisions", "denied", "which decisions to print: all, denied (and what feeds report or audited policies would deny) or none")
+	f.StringVar(&d.file, "decisions-file", "", "file to write them to as well; it is rotated at 64 MiB, and five are kept")
+	f.StringVar(&d.otlp, "decisions-otlp", "", "OpenTelemetry collector to send them to as well: https://HOST:PORT, or http:// without TLS (gRPC)")
+	f.StringVar(&d.otlpHeader, "decisions-otlp-authorization", "", "file with the authorization header for the collector")
+	f.Float64Var(&d.sample, "decisions-sample", 0, "share of what is allowed and nobody has anything against, 0 to 1, to write as well")
+}
+
+// open makes the log. The file is nil where there is none.
+func (d *decisionFlags) open(stdout io.Writer, log *slog.Logger) (*decisions.Log, *decisions.File, error) {
+	o := decisions.Options{SampleAllows: d.sample, Log: log}
+	switch d.which {
+	case "all":
+		o.SampleAllows, o.Repeats = 1, -1 // every one, as it came
+	case "denied", "none":
+	default:
+		return nil, nil, &exitError{exitUsage, fmt.Errorf("--decisions %q: it is all, denied or none", d.which)}
+	}
+	if d.which != "none" {
+		if stdout == io.Writer(os.Stdout) {
+			// A reader that goes away must not end the process.
+			own, err := decisions.Stdout()
+			if err != nil {
+				return nil, nil, failed(err)
+			}
+			stdout = own
+		}
+		o.Outputs = append(o.Outputs, decisions.Output{Name: "stdout", Sink: decisions.NewWriter(stdout)})
+	}
+	var file *decisions.File
+	if d.file != "" {
+		f, err := decisions.NewFile(decisions.FileConfig{Path: d.file})
+		if err != nil {
+			return nil, nil, failed(fmt.Errorf("--decisions-file: %w", err))
+		}
+		file = f
+		o.Outputs = append(o.Outputs, decisions.Output{Name: "file", Sink: f})
+	}
+	if d.otlp != "" {
+		sink, err := d.collector()
+		if err != nil {
+			return nil, nil, err
+		}
+		o.Outputs = append(o.Outputs, decisions.Output{Name: "otlp", Sink: sink, Linger: time.Second})
+	}
+	l, err := decisions.New(o)
+	if err != nil {
+		return nil, nil, failed(err)
+	}
+	return l, file, nil
+}
+
+func (d *decisionFlags) collector() (decisions.Sink, error) {
+	u, err := url.Parse(d.otlp)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return nil, &exitError{exitUsage, fmt.Errorf("--decisions-otlp %q: it is https://HOST:PORT or http://HOST:PORT", d.otlp)}
+	}
+	c := otlp.Config{Endpoint: u.Host, Insecure: u.Scheme == "http"}
+	if d.otlpHeader != "" {
+		value, err := os.ReadFile(d.otlpHeader)
+		if err != nil {
+			return nil, failed(fmt.Errorf("--decisions-otlp-authorization: %w", err))
+		}
+		c.Headers = map[string]secret.String{"authorization": secret.New(strings.TrimSpace(string(value)))}
+	}
+	sink, err := otlp.New(c)
+	if err != nil {
+		return nil, failed(fmt.Errorf("--decisions-otlp: %w", err))
+	}
+	return sink, nil
+}
+
+// reopenOnHangup opens the file again after SIGHUP, when somebody else has rotated it.
+func reopenOnHangup(ctx context.Context, file *decisions.File, log *slog.Logger) {
+	if file == nil {
+		return
+	}
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	go func() {
+		defer signal.Stop(hangup)
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-hangup:
+				file.Reopen()
+				log.Info("the decisions' file is opened again")
+			}
+		}
+	}()
+}

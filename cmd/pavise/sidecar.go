@@ -1,0 +1,307 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"pavise.dev/pavise/admin"
+	"pavise.dev/pavise/api"
+	"pavise.dev/pavise/feeds/replica"
+	"pavise.dev/pavise/feeds/snapshot"
+	"pavise.dev/pavise/internal/decisions"
+	"pavise.dev/pavise/internal/envoy"
+	"pavise.dev/pavise/policy"
+	"pavise.dev/pavise/proxy/dns"
+	"pavise.dev/pavise/proxy/filter"
+	"pavise.dev/pavise/proxy/health"
+	"pavise.dev/pavise/xds"
+	"pavise.dev/pavise/xds/relay"
+)
+
+// agent is a sidecar: what stands beside one workload but for its control plane.
+type agent struct {
+	agentOptions
+	relay    *relay.Relay
+	envoyUp  *envoy.Supervisor
+	envoyAdm *envoy.Admin
+	follower *replica.Follower // nil where no feeds are followed
+	snapshot string            // path of what it keeps
+	engine   *filter.Engine
+	resolver *resolver // nil where none is wanted
+	names    *dns.Server
+	recent   ring
+	denied   atomic.Int64
+}
+
+// newAgent checks everything that can be checked before anything is started, and takes
+// what only one process can have.
+func newAgent(ctx context.Context, o agentOptions) (*agent, error) {
+	path, err := envoy.Find(o.envoy)
+	if err != nil {
+		return nil, err
+	}
+	if o.module, err = findModule(o.module); err != nil {
+		return nil, err
+	}
+	for flag, dir := range map[string]string{"run-dir": o.runDir, "state": o.state} {
+		if err := privateDir(flag, dir); err != nil {
+			return nil, err
+		}
+	}
+	a := &agent{agentOptions: o, engine: &filter.Engine{}, envoyAdm: envoy.NewAdmin(filepath.Join(o.runDir, "envoy.sock"))}
+	if err := a.follow(); err != nil {
+		return nil, err
+	}
+	a.relay, err = relay.New(relay.Config{
+		Target: o.controlPlane, TLS: o.tls, TokenFile: o.tokenFile, Node: o.node,
+		Socket: filepath.Join(o.runDir, "xds.sock"), Dir: filepath.Join(o.state, "resources"),
+		AccessLog: xds.AccessLog(a.decided), Logger: o.log.With("from", "relay"),
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := a.supervise(path); err != nil {
+		return nil, err
+	}
+	a.names = &dns.Server{Address: xds.DefaultResolver, Logger: o.log.With("from", "dns")}
+	if _, err := a.names.Listen(ctx); err != nil {
+		return nil, err
+	}
+	if !o.dns.off() {
+		a.resolver, err = newResolver(ctx, &o.dns, a.namesPath(), a.engine, o.node, a.decided, o.log)
+	}
+	return a, err
+}
+
+func (a *agent) namesPath() string { return filepath.Join(a.runDir, "names") }
+
+// follow makes what keeps the snapshot current.
+func (a *agent) follow() (err error) {
+	dir := filepath.Join(a.state, "feeds")
+	a.snapshot = filepath.Join(dir, replica.FileName)
+	if a.feedsURL == "" {
+		return nil
+	}
+	if a.module == "" {
+		return fmt.Errorf("there is no module (%s) to ask the feeds: build it with `make build`, or name it with --module", moduleFile)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("where this binary is: %w", err)
+	}
+	c := replica.Config{
+		URL: a.feedsURL, Dir: dir, Worker: []string{self, proveCommandName},
+		Loaded: a.loaded, Logger: a.log.With("from", "feeds"),
+	}
+	if strings.HasPrefix(a.feedsURL, "https://") && a.tls.CAFile != "" {
+		if c.TLS, err = a.tls.Config(); err != nil {
+			return err
+		}
+	}
+	a.follower, err = replica.New(c)
+	return err
+}
+
+// loaded puts a snapshot in force in this process, for DNS and explain. The module in Envoy
+// sees the file.
+func (a *agent) loaded(path string, _ snapshot.Digest) {
+	s, err := snapshot.Open(path)
+	if err != nil {
+		a.log.Error("the snapshot cannot be used here; the last one stays", "error", err)
+		return
+	}
+	a.engine.Swap(s)
+}
+
+func (a *agent) supervise(path string) error {
+	control, adm := filepath.Join(a.runDir, "xds.sock"), filepath.Join(a.runDir, "envoy.sock")
+	bootstrap, err := xds.Bootstrap(xds.BootstrapConfig{Node: a.node, ControlSocket: control, AdminSocket: adm})
+	if err != nil {
+		return err
+	}
+	a.envoyUp, err = envoy.NewSupervisor(envoy.Config{
+		Path: path, Bootstrap: bootstrap, RunDir: a.runDir, AdminSocket: adm, Concurrency: a.concurrency,
+		Env:    append(moduleEnvironment(a.module, a.snapshot, a.namesPath()), xds.Environment...),
+		Logger: a.log.With("from", "envoy"),
+	})
+	return err
+}
+
+// run serves until the context ends, and ends in the order in which requests flow: Envoy
+// drains while what it asks is still there.
+func (a *agent) run(ctx context.Context) error {
+	after, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	g, gctx := errgroup.WithContext(ctx)
+	h, hctx := errgroup.WithContext(after)
+	h.Go(func() error { return a.decisions.Run(hctx) })
+	h.Go(func() error { return a.relay.Run(hctx) })
+	h.Go(func() error { return a.names.Run(hctx) })
+	if a.resolver != nil {
+		h.Go(func() error { return a.resolver.run(hctx) })
+	}
+	h.Go(func() error { return admin.Serve(hctx, adminSocket(a.runDir), a) })
+	h.Go(func() error { return serveHTTP(hctx, a.ready, a.healthPages()) })
+	h.Go(func() error { return serveHTTP(hctx, a.metrics, a.metricsPage()) })
+	g.Go(func() error { return a.envoyUp.Run(gctx) })
+	if a.follower != nil {
+		g.Go(func() error { return a.follower.Run(gctx) })
+	}
+	g.Go(func() error {
+		select {
+		case <-hctx.Done():
+			return context.Cause(hctx)
+		case <-gctx.Done():
+			return nil
+		}
+	})
+	a.log.Info("starting", "node", a.node, "control-plane", a.controlPlane)
+	err := g.Wait()
+	cancel()
+	if herr := h.Wait(); err == nil {
+		err = herr
+	}
+	return err
+}
+
+func (a *agent) decided(d decisions.Record) {
+	if d.Verdict == policy.Denied {
+		a.denied.Add(1)
+	}
+	a.recent.add(d)
+	a.decisions.Add(d)
+}
+
+// Current implements admin.Source: the model is the control plane's.
+func (a *agent) Current() (*policy.Model, *api.Set) { return nil, nil }
+
+// Feeds implements admin.Source.
+func (a *agent) Feeds() *filter.Engine { return a.engine }
+
+// agentStatus is what is known of a sidecar.
+type agentStatus struct {
+	Node     string         `json:"node"`
+	Policies relay.Status   `json:"policies"`
+	Feeds    *replica.State `json:"feeds,omitempty"`
+	// FeedsInForce is the snapshot that Envoy decides by.
+	FeedsInForce filter.InForce `json:"feedsInForce,omitzero"`
+	PID          int            `json:"pid"`
+	Restarts     int            `json:"restarts"`
+	Denied       int64          `json:"denied"`
+}
+
+// Status implements admin.Source.
+func (a *agent) Status() any {
+	up := a.envoyUp.State()
+	st := agentStatus{Node: a.node, Policies: a.relay.Status(), PID: up.PID, Restarts: up.Restarts, Denied: a.denied.Load()}
+	if a.follower != nil {
+		feeds := a.follower.Status()
+		st.Feeds = &feeds
+		if in, err := moduleInForce(a.snapshot, nil, up.PID); err == nil {
+			st.FeedsInForce = *in
+		}
+	}
+	return st
+}
+
+// Decisions implements admin.Source.
+func (a *agent) Decisions(n int) any { return a.recent.latest(n) }
+
+// healthPages say whether the workload is shielded.
+func (a *agent) healthPages() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET /healthz/live", health.Live())
+	mux.Handle("GET /healthz/ready", health.Ready(
+		health.Check{Name: "envoy", Holds: func() error {
+			if a.envoyUp.State().PID == 0 {
+				return errors.New("it is not running")
+			}
+			return nil
+		}},
+		health.Check{Name: "policies", Holds: func() error {
+			st := a.relay.Status()
+			switch {
+			case st.Ready:
+				return nil
+			case st.NACK != nil:
+				return fmt.Errorf("Envoy refused them: %s", oneLine(st.NACK.Message))
+			case st.LastError != "":
+				return fmt.Errorf("%s; the control plane: %s", st.Lacking, oneLine(st.LastError))
+			}
+			return errors.New(st.Lacking)
+		}},
+		health.Check{Name: "feeds", Holds: a.feedsHold},
+	))
+	return mux
+}
+
+// feedsHold says whether Envoy decides by the feeds: by the newest snapshot, or by the last
+// good. Without feeds in the snapshot it need not.
+func (a *agent) feedsHold() error {
+	if a.follower == nil {
+		return nil
+	}
+	s := a.engine.Snapshot()
+	if s == nil {
+		why := a.follower.Status().Error
+		if why == "" {
+			why = "the control plane has not been asked yet"
+		}
+		return fmt.Errorf("there is no snapshot: %s", oneLine(why))
+	}
+	if len(s.Feeds()) == 0 {
+		return nil
+	}
+	if in, err := moduleInForce(a.snapshot, nil, a.envoyUp.State().PID); in.Digest == "" {
+		return err
+	}
+	return nil
+}
+
+// metricsPage is that of this process and of Envoy.
+func (a *agent) metricsPage() http.Handler {
+	registry, failed := a.register()
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", &health.Metrics{
+		Own: registry, Failed: failed, Logger: a.log,
+		Envoy: func(ctx context.Context) (io.ReadCloser, error) {
+			b, err := a.envoyAdm.Get(ctx, "/stats/prometheus?usedonly")
+			return io.NopCloser(bytes.NewReader(b)), err
+		},
+	})
+	return mux
+}
+
+// serveHTTP answers at an address until the context ends; "none" is no address.
+func serveHTTP(ctx context.Context, address string, h http.Handler) error {
+	if address == "none" || address == "" {
+		<-ctx.Done()
+		return nil
+	}
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
+	if err != nil {
+		return err
+	}
+	srv := &http.Server{
+		Handler: h, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second,
+		IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10,
+	}
+	stop := context.AfterFunc(ctx, func() { _ = srv.Close() })
+	defer stop()
+	if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}

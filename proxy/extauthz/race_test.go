@@ -1,0 +1,5 @@
+//go:build race
+
+package extauthz
+
+func init() { raceDetector = true }

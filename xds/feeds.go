@@ -64,6 +64,6 @@ func (r *Resources) withFeeds(l *policy.Listener, f *listenerv3.Filter) []*liste
 // namesFilter leaves the names that the destination was resolved from in the filter state.
 func namesFilter() *listenerv3.ListenerFilter {
 	return listenerFilter("pavise.names", &listenermodulev3.DynamicModuleListenerFilter{
-		DynamicModuleConfig: module(), FilterName: "names",
+		DynamicModuleConfig: module(), FilterName: "names", FilterConfig: pack.Any(wrapperspb.String("{}")),
 	})
 }

@@ -57,6 +57,8 @@ type tracker struct {
 
 type nodeState struct {
 	status Status
+	// stream is the latest of its streams: the end of an older one says nothing of it.
+	stream int64
 	// wanted and acked are versions by type and resource name.
 	wanted, acked map[string]map[string]string
 }
@@ -147,11 +149,12 @@ func (t *tracker) closed(id int64, _ *corev3.Node) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if s := t.streams[id]; s != nil && s.node != "" {
-		n := t.node(s.node)
-		n.status.Connected = false
-		n.acked = map[string]map[string]string{} // the next Envoy starts from nothing
-		t.recount(n)
-		t.log.Info("envoy disconnected", "node", s.node)
+		if n := t.node(s.node); n.stream == id {
+			n.status.Connected = false
+			n.acked = map[string]map[string]string{} // the next Envoy starts from nothing
+			t.recount(n)
+			t.log.Info("envoy disconnected", "node", s.node)
+		}
 	}
 	delete(t.streams, id)
 }
@@ -173,7 +176,9 @@ func (t *tracker) request(id int64, r *discoveryv3.DeltaDiscoveryRequest) error 
 	}
 	if s.node == "" && r.GetNode() != nil {
 		s.node = r.GetNode().GetId()
-		t.node(s.node).status.Connected = true
+		n := t.node(s.node)
+		n.status.Connected, n.stream = true, id
+		n.acked = map[string]map[string]string{} // what it still has it says below
 		t.log.Info("envoy connected", "node", s.node)
 	}
 	n := t.node(s.node)

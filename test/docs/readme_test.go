@@ -138,6 +138,9 @@ func TestPoliciesOnPages(t *testing.T) {
 			if f.kind != "yaml" || !strings.Contains(text, "apiVersion:") {
 				continue
 			}
+			if strings.HasPrefix(page, "docs/recipes/") && !strings.Contains(text, api.APIVersion) {
+				continue // somebody else's objects
+			}
 			n++
 			set, problems := api.Parse(f.String(), []byte(text+"---\n"+around))
 			if !api.HasErrors(problems) {

@@ -15,7 +15,7 @@ GOFUMPT  := $(CACHE)/gofumpt-$(GOFUMPT_VERSION)/gofumpt
 MODULES  = $(shell find . -name go.mod -not -path '*/testdata/*' -not -path './.*/*' -exec dirname {} \; | sort)
 # What drives an Envoy, and so is tested with each that Pavise supports. A test/
 # that is a module of its own is not of the root's.
-ON_ENVOY = $(patsubst %,./%/...,$(filter-out $(patsubst %/go.mod,%,$(wildcard test/go.mod)),$(wildcard xds test internal/envoy)))
+ON_ENVOY = $(patsubst %,./%/...,$(filter-out $(patsubst %/go.mod,%,$(wildcard test/go.mod)),$(wildcard xds test internal/envoy proxy/extauthz)))
 # Each version once, the default one first.
 ENVOYS   = $(shell awk '!/^\#/ && NF && !seen[$$1]++ { print $$1 }' deploy/envoy/versions.txt)
 VERSION  = $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
@@ -105,6 +105,14 @@ bench-lookup: need-go ## measure looking up in a million prefixes and ten millio
 .PHONY: bench-feeds
 bench-feeds: need-go ## measure compiling feeds, deltas and opening a snapshot
 	go run ./benchmarks/feeds $(ARGS)
+
+.PHONY: bench-filter
+bench-filter: envoy build ## measure what the module, ext_authz and a swap cost
+	go run ./benchmarks/filter $(ARGS)
+
+.PHONY: bench-dns
+bench-dns: need-go ## measure the resolver beside an echo and CoreDNS
+	go run ./benchmarks/dns $(ARGS)
 
 .PHONY: docs
 docs: need-go ## generate the reference pages

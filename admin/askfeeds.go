@@ -43,6 +43,10 @@ func resolve(l *policy.Listener, req *policy.Request, q Query) {
 // has no canonical form is not asked about; it is denied by its form.
 func (e *Explanation) askFeeds(feeds *filter.Engine, l *policy.Listener, req *policy.Request) {
 	facts, _ := l.Facts(req)
+	if l.Traffic == policy.Proxy {
+		e.askProxy(feeds, facts)
+		return
+	}
 	direction := filter.Ingress
 	if l.Direction == policy.Egress {
 		direction = filter.Egress
@@ -51,17 +55,35 @@ func (e *Explanation) askFeeds(feeds *filter.Engine, l *policy.Listener, req *po
 		Direction: direction, Source: facts.Source, Destination: facts.Destination,
 		ServerName: facts.ServerName, Host: facts.Host,
 	})
+	e.take(&v, policy.ParseReason(v.Reason()))
+}
+
+// askProxy asks as an explicit proxy is asked about: by the host; and what the rules let it
+// resolve, by the address, which the resolver then does not give.
+func (e *Explanation) askProxy(feeds *filter.Engine, facts *policy.Facts) {
+	v := feeds.Check(&filter.Facts{Direction: filter.Egress, Host: facts.Host})
+	if e.take(&v, policy.ParseReason(v.Reason())); e.Verdict == policy.Denied || policy.IsAddress(facts.Host) {
+		return
+	}
+	v = feeds.CheckAddr(filter.Egress, filter.Answer, facts.Destination)
+	e.take(&v, policy.Reason{Kind: policy.NotResolved})
+}
+
+// take takes over what the feeds say.
+func (e *Explanation) take(v *filter.Verdict, because policy.Reason) {
+	if v.Action == filter.Pass {
+		return
+	}
 	hit := &FeedHit{Name: v.Feed, Line: v.Line, Entry: v.Entry()}
 	if v.Cause == filter.Listed {
 		hit.Asked = v.Asked.String()
 	}
-	switch v.Action {
-	case filter.Alert:
+	if v.Action == filter.Alert {
 		e.Alert = hit
-	case filter.Deny:
-		e.Decision = policy.Decision{Verdict: policy.Denied, Reason: policy.ParseReason(v.Reason())}
-		if v.Feed != "" {
-			e.Feed = hit
-		}
+		return
+	}
+	e.Decision = policy.Decision{Verdict: policy.Denied, Reason: because}
+	if v.Feed != "" {
+		e.Feed = hit
 	}
 }

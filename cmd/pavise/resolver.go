@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/netip"
+	"path"
 	"strings"
 	"time"
 
@@ -91,15 +93,15 @@ type learner struct{ *names.Table }
 
 func (l learner) Learn(a netip.Addr, name string, ttl time.Duration) { _ = l.Table.Learn(a, name, ttl) }
 
-// newResolver makes the table of names at a path and the resolver, which listens when this
+// newResolver makes the table of names in a file and the resolver, which listens when this
 // returns. workload is whose decisions it reports.
-func newResolver(ctx context.Context, d *dnsOptions, path string, e *filter.Engine, workload string, decided func(decisions.Record), log *slog.Logger) (*resolver, error) {
+func newResolver(ctx context.Context, d *dnsOptions, table string, e *filter.Engine, workload string, decided func(decisions.Record), log *slog.Logger) (*resolver, error) {
 	c, err := d.config()
 	if err != nil {
 		return nil, err
 	}
 	r := &resolver{}
-	if r.table, err = names.Create(path, names.Options{}); err != nil {
+	if r.table, err = names.Create(table, names.Options{}); err != nil {
 		return nil, fmt.Errorf("the table of names: %w", err)
 	}
 	c.Engine, c.Names, c.Logger = e, learner{r.table}, log.With("from", "dns")
@@ -120,12 +122,44 @@ func (r *resolver) run(ctx context.Context) error {
 	return errors.Join(g.Wait(), r.table.Close())
 }
 
+// checkedLookup resolves names for an explicit proxy, as the system does, and gives no
+// address that a feed denies: Envoy connects to what it is given, and the module that asks
+// about a request does not see that address.
+func checkedLookup(e *filter.Engine, decided func(decisions.Record)) dns.Lookup {
+	return func(ctx context.Context, network, host string) ([]netip.Addr, error) {
+		addrs, err := net.DefaultResolver.LookupNetIP(ctx, network, host)
+		if err != nil {
+			return nil, err
+		}
+		for _, a := range addrs {
+			v := e.CheckAddr(filter.Egress, filter.Answer, a.Unmap())
+			if v.Action == filter.Pass {
+				continue
+			}
+			d := dns.Decision{
+				Time: time.Now(), Name: strings.TrimSuffix(host, "."), Type: map[string]uint16{"ip4": 1, "ip6": 28}[network],
+				Action: v.Action, Verdict: v, Addr: a.Unmap(), Reason: v.Reason(),
+			}
+			if v.Action == filter.Deny {
+				d.Rcode = 3
+				decided(dnsRecord("", &d))
+				return nil, &net.DNSError{Err: v.Reason(), Name: host, IsNotFound: true}
+			}
+			decided(dnsRecord("", &d))
+		}
+		return addrs, nil
+	}
+}
+
 // dnsRecord is what the resolver decided in the words of the log.
 func dnsRecord(workload string, d *dns.Decision) decisions.Record {
 	r := decisions.Record{
-		Time: d.Time, From: decisions.DNS, Workload: workload, Listener: workload + "/dns", Direction: policy.Egress,
-		Verdict: policy.Allowed, Reason: string(policy.DefaultAllow), Source: d.Client.String(),
+		Time: d.Time, From: decisions.DNS, Workload: workload, Listener: path.Join(workload, "dns"), Direction: policy.Egress,
+		Verdict: policy.Allowed, Reason: string(policy.DefaultAllow),
 		Question: decisions.Question{Name: d.Name, Type: d.TypeName()}, Answer: d.RcodeName(),
+	}
+	if d.Client.IsValid() {
+		r.Source = d.Client.String()
 	}
 	if d.Addr.IsValid() {
 		r.Destination = d.Addr.String()

@@ -75,7 +75,7 @@ func newAgent(ctx context.Context, o agentOptions) (*agent, error) {
 	if err := a.supervise(path); err != nil {
 		return nil, err
 	}
-	a.names = &dns.Server{Address: xds.DefaultResolver, Logger: o.log.With("from", "dns")}
+	a.names = &dns.Server{Address: xds.DefaultResolver, Lookup: checkedLookup(a.engine, a.decided), Logger: o.log.With("from", "dns")}
 	if _, err := a.names.Listen(ctx); err != nil {
 		return nil, err
 	}

@@ -69,9 +69,9 @@ func newStandalone(ctx context.Context, o standaloneOptions) (*standalone, error
 		return nil, failed(err)
 	}
 	s := &standalone{
-		standaloneOptions: o, names: &dns.Server{Logger: o.log.With("from", "dns")},
-		feeds: newFeedKeeper(o.state, o.log.With("from", "feeds")),
+		standaloneOptions: o, feeds: newFeedKeeper(o.state, o.log.With("from", "feeds")),
 	}
+	s.names = &dns.Server{Lookup: checkedLookup(s.feeds.engine, s.decision), Logger: o.log.With("from", "dns")}
 	resolver, err := s.names.Listen(ctx)
 	if err != nil {
 		return nil, failed(err)

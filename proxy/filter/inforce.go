@@ -2,9 +2,11 @@ package filter
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"time"
 )
 
@@ -32,6 +34,30 @@ const (
 	// maxInForce bounds the file, in octets: 4,096 feeds.
 	maxInForce = 2 << 20
 )
+
+// Save puts it beside a snapshot, so that a reader finds this version or the one before. It
+// is not synced: after a crash of the machine there is another process.
+func (s *InForce) Save(snapshot string) (err error) {
+	b, err := json.Marshal(s)
+	if err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(filepath.Dir(snapshot), ".pavise-in-force-")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			_ = os.Remove(f.Name())
+		}
+	}()
+	_, err = f.Write(append(b, '\n'))
+	// The agent may be another user; there is no secret in it.
+	if err = errors.Join(err, f.Chmod(0o644), f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), snapshot+InForceSuffix)
+}
 
 // ReadInForce reads what is said of a snapshot.
 func ReadInForce(snapshot string) (InForce, error) {

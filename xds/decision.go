@@ -21,8 +21,8 @@ const pathFailed = "path_normalization_failed"
 // notResolved is Envoy's detail for a name that has no address.
 const notResolved = "dns_resolution_failure"
 
-func httpDecision(name string, l *policy.Listener, e *accesslogv3.HTTPAccessLogEntry) decisions.Record {
-	d := common(name, l, httpRBAC, e.GetCommonProperties())
+func httpDecision(of logOf, e *accesslogv3.HTTPAccessLogEntry) decisions.Record {
+	d := common(of.name, of, httpRBAC, e.GetCommonProperties())
 	d.Method = e.GetRequest().GetRequestHeaders()[":method"]
 	d.Host = e.GetRequest().GetAuthority()
 	d.Path, _, _ = strings.Cut(e.GetRequest().GetPath(), "?")
@@ -49,10 +49,10 @@ func httpDecision(name string, l *policy.Listener, e *accesslogv3.HTTPAccessLogE
 
 // tcpDecision takes the verdict from where Envoy sent the connection, and the reason
 // from the same rules: Envoy has no place to leave one when it chooses a filter chain.
-func tcpDecision(logName string, decider *policy.Listener, e *accesslogv3.TCPAccessLogEntry) decisions.Record {
+func tcpDecision(of logOf, e *accesslogv3.TCPAccessLogEntry) decisions.Record {
 	p := e.GetCommonProperties()
-	name, denied := strings.CutSuffix(logName, deniedSuffix)
-	d := common(name, decider, "", p)
+	name, denied := strings.CutSuffix(of.name, deniedSuffix)
+	d := common(name, of, "", p)
 	d.Detail = p.GetConnectionTerminationDetails()
 	if d.Verdict != "" {
 		return d // the feeds denied it, before the chain could
@@ -60,9 +60,6 @@ func tcpDecision(logName string, decider *policy.Listener, e *accesslogv3.TCPAcc
 	d.Verdict = policy.Allowed
 	if denied {
 		d.Verdict = policy.Denied
-	}
-	if decider == nil {
-		return d
 	}
 	source, err := netip.ParseAddrPort(d.Source)
 	if err != nil {
@@ -72,7 +69,13 @@ func tcpDecision(logName string, decider *policy.Listener, e *accesslogv3.TCPAcc
 	if to, err := netip.ParseAddrPort(address(p.GetDownstreamLocalAddress())); err == nil {
 		req.Destination, req.Port = to.Addr(), to.Port()
 	}
-	x := decider.Evaluate(req)
+	if of.rules == nil {
+		if k := of.reasons.listener(name); k != nil {
+			because(&d, k.reason(req))
+		}
+		return d
+	}
+	x := of.rules.Evaluate(req)
 	because(&d, x.Reason.String())
 	if x.Verdict != d.Verdict {
 		because(&d, string(policy.PolicyUpdating)) // the rules have changed since
@@ -84,7 +87,7 @@ func tcpDecision(logName string, decider *policy.Listener, e *accesslogv3.TCPAcc
 }
 
 // common reads what the module and the RBAC filter left in the metadata.
-func common(name string, l *policy.Listener, filter string, p *accesslogv3.AccessLogCommon) decisions.Record {
+func common(name string, of logOf, filter string, p *accesslogv3.AccessLogCommon) decisions.Record {
 	d := decisions.Record{
 		Time:        p.GetStartTime().AsTime(),
 		From:        decisions.Envoy,
@@ -94,11 +97,14 @@ func common(name string, l *policy.Listener, filter string, p *accesslogv3.Acces
 		Destination: address(p.GetUpstreamRemoteAddress()),
 		ServerName:  p.GetTlsProperties().GetTlsSniHostname(),
 	}
-	if l != nil {
-		d.Direction = l.Direction
-		if l.Traffic == policy.Transparent {
-			d.Destination = address(p.GetDownstreamLocalAddress())
-		}
+	transparent := false
+	if l := of.rules; l != nil {
+		d.Direction, transparent = l.Direction, l.Traffic == policy.Transparent
+	} else if k := of.reasons.listener(name); k != nil {
+		d.Direction, transparent = k.direction, k.transparent
+	}
+	if transparent {
+		d.Destination = address(p.GetDownstreamLocalAddress())
 	}
 	fields := p.GetMetadata().GetFilterMetadata()[filter].GetFields()
 	str := func(key string) string { return fields[key].GetStringValue() }

@@ -53,7 +53,7 @@ func (r *Resources) inboundHTTP(name string, l *policy.Listener) error {
 		Match:  &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Prefix{Prefix: "/"}},
 		Action: to,
 	})...)
-	r.Listeners[name] = listener(name, l.Address, networkFilter("envoy.filters.network.http_connection_manager", m))
+	r.Listeners[name] = listener(name, l, networkFilter("envoy.filters.network.http_connection_manager", m))
 	return nil
 }
 
@@ -80,7 +80,7 @@ func (r *Resources) inboundTCP(name string, l *policy.Listener) error {
 	r.Stats[name+"/policy"] = stats
 	r.Clusters[name] = staticCluster(name, socketAddress(l.Upstream))
 	r.Clusters[deniedCluster] = staticCluster(deniedCluster)
-	out := listener(name, l.Address)
+	out := listener(name, l)
 	out.FilterChainMatcher = matcher.ByChain(tree, allowedChain, deniedChain)
 	out.FilterChains = []*listenerv3.FilterChain{
 		{Name: allowedChain, Filters: r.withFeeds(l, tcpProxy(name, name, name))},
@@ -106,10 +106,15 @@ func tcpProxy(listener, cluster, logName string) *listenerv3.Filter {
 // listenerBuffer bounds what Envoy holds for one connection in each direction.
 const listenerBuffer = 256 << 10
 
-func listener(name string, at netip.AddrPort, filters ...*listenerv3.Filter) *listenerv3.Listener {
+func listener(name string, l *policy.Listener, filters ...*listenerv3.Filter) *listenerv3.Listener {
+	direction := corev3.TrafficDirection_INBOUND
+	if l.Direction == policy.Egress {
+		direction = corev3.TrafficDirection_OUTBOUND
+	}
 	return &listenerv3.Listener{
 		Name:                          name,
-		Address:                       socketAddress(at),
+		TrafficDirection:              direction,
+		Address:                       socketAddress(l.Address),
 		PerConnectionBufferLimitBytes: wrapperspb.UInt32(listenerBuffer),
 		FilterChains:                  []*listenerv3.FilterChain{{Filters: filters}},
 	}

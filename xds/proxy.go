@@ -74,7 +74,7 @@ func (r *Resources) proxy(name string, l *policy.Listener) error {
 		Match:  &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Prefix{Prefix: "/"}},
 		Action: routeTo(forwardCluster, nil),
 	})
-	r.Listeners[name] = listener(name, l.Address, networkFilter("envoy.filters.network.http_connection_manager", m))
+	r.Listeners[name] = listener(name, l, networkFilter("envoy.filters.network.http_connection_manager", m))
 	return nil
 }
 

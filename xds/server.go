@@ -161,14 +161,6 @@ func (r *Resources) snapshot() (*cachev3.Snapshot, error) {
 	return s, nil
 }
 
-// AccessLog is for who receives the access log of an Envoy in another place than a Server,
-// such as package xds/relay: it calls each with every decision in a message, which has to
-// have an identifier. Of connections it knows the verdict, and the reason only where a feed
-// denied them.
-func AccessLog(each func(decisions.Record)) func(*accesslogv3.StreamAccessLogsMessage) {
-	return func(m *accesslogv3.StreamAccessLogsMessage) { decode(m.GetIdentifier().GetLogName(), nil, m, each) }
-}
-
 // decider is the policy listener whose log it is, or nil.
 func (s *Server) decider(logName string) *policy.Listener {
 	l, _ := s.deciders.Load(strings.TrimSuffix(logName, deniedSuffix))
@@ -197,17 +189,25 @@ func (s *logService) StreamAccessLogs(stream accesslogv3.AccessLogService_Stream
 		if node := provenNode(stream.Context()); node != "" && !strings.HasPrefix(listener, node+"/") {
 			return status.Errorf(codes.PermissionDenied, "the certificate is of node %q, and the log of another", node)
 		}
-		decode(listener, s.server.decider(listener), m, s.server.config.Decisions)
+		decode(logOf{listener, s.server.decider(listener), nil}, m, s.server.config.Decisions)
 	}
 }
 
-// decode reads the decisions in a message of Envoy's access log. name is that of the log,
-// and l the listener that it is of, or nil where that is not known.
-func decode(name string, l *policy.Listener, m *accesslogv3.StreamAccessLogsMessage, each func(decisions.Record)) {
+// logOf says what a log is of.
+type logOf struct {
+	// name of the log: that of the listener, or with deniedSuffix.
+	name string
+	// rules of the listener, or where they are not known, where to find what Envoy has.
+	rules   *policy.Listener
+	reasons *reasons
+}
+
+// decode reads the decisions in a message of Envoy's access log.
+func decode(of logOf, m *accesslogv3.StreamAccessLogsMessage, each func(decisions.Record)) {
 	for _, e := range m.GetHttpLogs().GetLogEntry() {
-		each(httpDecision(name, l, e))
+		each(httpDecision(of, e))
 	}
 	for _, e := range m.GetTcpLogs().GetLogEntry() {
-		each(tcpDecision(name, l, e))
+		each(tcpDecision(of, e))
 	}
 }

@@ -23,7 +23,8 @@ import (
 
 const (
 	// httpChain is the filter chain of a transparent listener for what is HTTP.
-	httpChain = "http"
+	httpChain         = "http"
+	originalDstFilter = "envoy.filters.listener.original_dst"
 	// originalCluster connects to where the client wanted to.
 	originalCluster = "pavise.original"
 	// recognition bounds the wait for a client's first bytes. A client that is silent for
@@ -52,7 +53,7 @@ func (r *Resources) transparent(name string, l *policy.Listener) error {
 	r.Clusters[deniedCluster] = staticCluster(deniedCluster)
 
 	m := r.redirectedHTTP(name, l)
-	out := listener(name, l.Address)
+	out := listener(name, l)
 	out.FilterChainMatcher = matcher.ByProtocol(httpChain, matcher.ByChain(tree, allowedChain, deniedChain))
 	out.FilterChains = []*listenerv3.FilterChain{
 		{Name: httpChain, Filters: []*listenerv3.Filter{networkFilter("envoy.filters.network.http_connection_manager", m)}},
@@ -60,7 +61,7 @@ func (r *Resources) transparent(name string, l *policy.Listener) error {
 		{Name: deniedChain, Filters: r.withFeeds(l, tcpProxy(name, deniedCluster, name+deniedSuffix))},
 	}
 	out.ListenerFilters = []*listenerv3.ListenerFilter{
-		listenerFilter("envoy.filters.listener.original_dst", &originaldstv3.OriginalDst{}),
+		listenerFilter(originalDstFilter, &originaldstv3.OriginalDst{}),
 	}
 	if l.Direction == policy.Egress {
 		out.ListenerFilters = append(out.ListenerFilters, namesFilter())

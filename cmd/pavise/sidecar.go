@@ -41,8 +41,10 @@ type agent struct {
 	engine   *filter.Engine
 	resolver *resolver // nil where none is wanted
 	names    *dns.Server
-	recent   ring
-	denied   atomic.Int64
+	// accessLog takes Envoy's, of which the relay knows the listeners.
+	accessLog func(*xds.AccessLogMessage)
+	recent    ring
+	denied    atomic.Int64
 }
 
 // newAgent checks everything that can be checked before anything is started, and takes
@@ -67,11 +69,12 @@ func newAgent(ctx context.Context, o agentOptions) (*agent, error) {
 	a.relay, err = relay.New(relay.Config{
 		Target: o.controlPlane, TLS: o.tls, TokenFile: o.tokenFile, Node: o.node,
 		Socket: filepath.Join(o.runDir, "xds.sock"), Dir: filepath.Join(o.state, "resources"),
-		AccessLog: xds.AccessLog(a.decided), Logger: o.log.With("from", "relay"),
+		AccessLog: func(m *xds.AccessLogMessage) { a.accessLog(m) }, Logger: o.log.With("from", "relay"),
 	})
 	if err != nil {
 		return nil, err
 	}
+	a.accessLog = xds.AccessLog(a.relay, a.decided)
 	if err := a.supervise(path); err != nil {
 		return nil, err
 	}

@@ -243,7 +243,9 @@ func primed(old *Snapshot) *nameModel {
 // for apply to see.
 func decodeChanges(old *Snapshot, h *deltaHeader, parts [deltaParts][]byte) (*changes, error) {
 	x := &changes{}
-	c := &changeCoder{coder: newDecoder(parts[partChanges]), old: old, most: 2*len(old.data) + growth}
+	// What a list can have room for in the files, so that a few octets do not decode to
+	// more than what they announce to make.
+	c := &changeCoder{coder: newDecoder(parts[partChanges]), old: old, most: int(max(h.fromSize, h.toSize))}
 	c.code(x)
 	if !c.ended() {
 		return nil, badDelta("the changes end elsewhere")

@@ -9,7 +9,7 @@ import (
 	"pavise.dev/pavise/internal/policygen"
 	"pavise.dev/pavise/policy"
 	"pavise.dev/pavise/xds/matcher"
-	"pavise.dev/pavise/xds/matcher/matchertest"
+	"pavise.dev/pavise/xds/matcher/interpret"
 )
 
 var (
@@ -88,20 +88,20 @@ func translate(l *policy.Listener) (map[policy.View]filters, *matcher.Classes) {
 // decide asks the trees of both views as Envoy does: the first filter that denies ends
 // it, and the shadow outcome is that of the filter where it ended. Of a preliminary
 // filter only a denial counts.
-func decide(trees map[policy.View]filters, s *matchertest.Subject) map[policy.View]outcome {
+func decide(trees map[policy.View]filters, s *interpret.Subject) map[policy.View]outcome {
 	out := map[policy.View]outcome{}
 	enforced, audited := trees[policy.Enforced], trees[policy.Audited]
 	for i := range max(len(enforced), len(audited)) {
 		last := i == max(len(enforced), len(audited))-1
 		if audited != nil {
-			if v, r := matchertest.Decide(audited[i], s); v == policy.Denied || last {
+			if v, r := interpret.Decide(audited[i], s); v == policy.Denied || last {
 				out[policy.Audited] = outcome{v, r}
 			} else {
 				delete(out, policy.Audited)
 			}
 		}
 		if enforced != nil {
-			v, r := matchertest.Decide(enforced[i], s)
+			v, r := interpret.Decide(enforced[i], s)
 			out[policy.Enforced] = outcome{v, r}
 			if v == policy.Denied {
 				break
@@ -126,7 +126,7 @@ func agree(t *testing.T, seed uint64, l *policy.Listener, trees map[policy.View]
 	if len(trees) < 2 {
 		return true // too many groups of Pass rules in one view
 	}
-	got := decide(trees, &matchertest.Subject{Facts: facts, Class: classes.Of(facts.Destination)})
+	got := decide(trees, &interpret.Subject{Facts: facts, Class: classes.Of(facts.Destination)})
 	views := map[policy.View]*policy.Decision{policy.Enforced: &want, policy.Audited: want.Audit}
 	if !l.Program.HasAudit() {
 		delete(views, policy.Audited) // Envoy gets no shadow tree

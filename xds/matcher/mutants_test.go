@@ -10,7 +10,7 @@ import (
 
 	"pavise.dev/pavise/internal/policygen"
 	"pavise.dev/pavise/policy"
-	"pavise.dev/pavise/xds/matcher/matchertest"
+	"pavise.dev/pavise/xds/matcher/interpret"
 )
 
 // mutant is a bug that a translator could have, made in what it emitted. It reports
@@ -162,7 +162,7 @@ func found(g policygen.Gen, l *policy.Listener, m *matcherv3.Matcher) bool {
 			continue
 		}
 		want := l.Evaluate(req)
-		v, reason := matchertest.Decide(m, &matchertest.Subject{Facts: facts})
+		v, reason := interpret.Decide(m, &interpret.Subject{Facts: facts})
 		if v != want.Verdict || reason != want.Reason.String() {
 			return true
 		}

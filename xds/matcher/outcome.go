@@ -27,19 +27,17 @@ func newOutcome(action policy.Action, r policy.Reason) *onMatch {
 }
 
 // ByChain turns a tree into one that chooses between two filter chains of a listener,
-// by name: that for what is allowed and that for what is denied.
+// by name: that for what is allowed and that for what is denied. The actions keep the
+// reason as their name, of which Envoy makes nothing.
 func ByChain(m *matcherv3.Matcher, allowed, denied string) *matcherv3.Matcher {
 	m = proto.CloneOf(m)
-	chains := map[rbacv3.RBAC_Action]*corev3.TypedExtensionConfig{
-		rbacv3.RBAC_ALLOW: extension(allowed, wrapperspb.String(allowed)),
-		rbacv3.RBAC_DENY:  extension(denied, wrapperspb.String(denied)),
-	}
+	chains := map[rbacv3.RBAC_Action]string{rbacv3.RBAC_ALLOW: allowed, rbacv3.RBAC_DENY: denied}
 	eachAction(m, func(o *matcherv3.Matcher_OnMatch) {
 		var a rbacv3.Action
 		if err := o.GetAction().TypedConfig.UnmarshalTo(&a); err != nil {
 			panic("matcher: an action of another kind: " + err.Error()) // only newOutcome makes them
 		}
-		o.OnMatch = &matcherv3.Matcher_OnMatch_Action{Action: chains[a.Action]}
+		o.OnMatch = &matcherv3.Matcher_OnMatch_Action{Action: extension(a.Name, wrapperspb.String(chains[a.Action]))}
 	})
 	return m
 }

@@ -8,7 +8,7 @@ import (
 	"pavise.dev/pavise/internal/policygen"
 	"pavise.dev/pavise/policy"
 	"pavise.dev/pavise/xds/matcher"
-	"pavise.dev/pavise/xds/matcher/matchertest"
+	"pavise.dev/pavise/xds/matcher/interpret"
 )
 
 // TestRedirectedTreesAgreeWithEvaluate: likewise for transparent listeners, which choose
@@ -43,7 +43,7 @@ func TestRedirectedTreesAgreeWithEvaluate(t *testing.T) {
 					if facts.IsHTTP || facts.Host != "" {
 						tree = trees[v].http
 					}
-					verdict, reason := matchertest.Decide(tree, &matchertest.Subject{Facts: facts})
+					verdict, reason := interpret.Decide(tree, &interpret.Subject{Facts: facts})
 					if verdict != d.Verdict || reason != d.Reason.String() {
 						t.Fatalf("seed %d, view %d, %s %+v %+v:\n tree     %s %s\n evaluate %+v", s, v, l.Name, *req, req.HTTP, verdict, reason, d)
 					}

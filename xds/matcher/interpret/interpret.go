@@ -1,7 +1,9 @@
-// Package matchertest interprets Envoy's matcher protos in Go, as a second opinion
-// on what package matcher emits: tests compare it with policy.Evaluate over millions
-// of requests and with a live Envoy over many thousands. It is for tests and is slow.
-package matchertest
+// Package interpret interprets Envoy's matcher protos in Go. It is a second opinion on
+// what package matcher emits: tests compare it with policy.Evaluate over millions of
+// requests and with a live Envoy over many thousands. And it finds the reason for which
+// Envoy sent a connection where it did, where there is nothing but Envoy's configuration
+// (package xds). It is slow: some microseconds for a rule.
+package interpret
 
 import (
 	"fmt"
@@ -44,7 +46,25 @@ func Decide(m *matcherv3.Matcher, s *Subject) (policy.Verdict, string) {
 	return policy.Denied, a.Name
 }
 
+// Action returns the name of the action that a tree ends in, of whatever kind it is; false
+// if it ends in none. It panics as Decide does.
+func Action(m *matcherv3.Matcher, s *Subject) (string, bool) {
+	a := end(m, s)
+	return a.GetName(), a != nil
+}
+
 func match(m *matcherv3.Matcher, s *Subject) *rbacv3.Action {
+	e := end(m, s)
+	if e == nil {
+		return nil
+	}
+	var a rbacv3.Action
+	unpack(e, &a)
+	return &a
+}
+
+// end is the action that a tree ends in, or nil.
+func end(m *matcherv3.Matcher, s *Subject) *corev3.TypedExtensionConfig {
 	switch t := m.MatcherType.(type) {
 	case *matcherv3.Matcher_MatcherList_:
 		for _, e := range t.MatcherList.Matchers {
@@ -69,19 +89,17 @@ func match(m *matcherv3.Matcher, s *Subject) *rbacv3.Action {
 	return nil
 }
 
-func follow(o *matcherv3.Matcher_OnMatch, s *Subject) *rbacv3.Action {
+func follow(o *matcherv3.Matcher_OnMatch, s *Subject) *corev3.TypedExtensionConfig {
 	switch t := o.OnMatch.(type) {
 	case *matcherv3.Matcher_OnMatch_Matcher:
-		return match(t.Matcher, s)
+		return end(t.Matcher, s)
 	case *matcherv3.Matcher_OnMatch_Action:
-		var a rbacv3.Action
-		unpack(t.Action, &a)
-		return &a
+		return t.Action
 	}
 	panic(fmt.Sprintf("on_match of type %T", o.OnMatch))
 }
 
-func tree(t *matcherv3.Matcher_MatcherTree, v string, s *Subject) *rbacv3.Action {
+func tree(t *matcherv3.Matcher_MatcherTree, v string, s *Subject) *corev3.TypedExtensionConfig {
 	switch k := t.TreeType.(type) {
 	case *matcherv3.Matcher_MatcherTree_ExactMatchMap:
 		if o, ok := k.ExactMatchMap.Map[v]; ok {
@@ -103,7 +121,7 @@ func tree(t *matcherv3.Matcher_MatcherTree, v string, s *Subject) *rbacv3.Action
 	panic(fmt.Sprintf("tree of type %T", t.TreeType))
 }
 
-func custom(c *corev3.TypedExtensionConfig, v string, s *Subject) *rbacv3.Action {
+func custom(c *corev3.TypedExtensionConfig, v string, s *Subject) *corev3.TypedExtensionConfig {
 	var ip matcherv3.IPMatcher
 	if c.TypedConfig.MessageIs(&ip) {
 		unpack(c, &ip)
@@ -136,7 +154,7 @@ func custom(c *corev3.TypedExtensionConfig, v string, s *Subject) *rbacv3.Action
 	}
 }
 
-func ranges(ip *matcherv3.IPMatcher, v string, s *Subject) *rbacv3.Action {
+func ranges(ip *matcherv3.IPMatcher, v string, s *Subject) *corev3.TypedExtensionConfig {
 	addr, err := netip.ParseAddr(v)
 	if err != nil {
 		return nil
@@ -252,6 +270,8 @@ func input(in *corev3.TypedExtensionConfig, s *Subject) (string, bool) {
 		return f.Destination.String(), f.Destination.IsValid()
 	case *networkv3.DestinationPortInput:
 		return fmt.Sprint(f.Port), true
+	case *networkv3.ApplicationProtocolInput:
+		return "", false // what is told of is no HTTP
 	case *networkv3.ServerNameInput:
 		return f.ServerName, f.ServerName != ""
 	case *networkv3.FilterStateInput:

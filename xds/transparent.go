@@ -92,15 +92,18 @@ func (r *Resources) redirectedHTTP(name string, l *policy.Listener) proto.Messag
 	if l.Direction == policy.Ingress {
 		m.StripPortMode = stripAnyPort
 		m.HttpFilters = append(m.HttpFilters, inboundCanonical(), filterState("pavise.path", pathState()...))
+		m.HttpFilters = append(m.HttpFilters, r.httpFeeds(l)...)
 		m.RouteSpecifier = routes(name, append(canonicalRoutes(to), all)...)
 	} else {
 		m.SkipXffAppend = true // the workload's address is nobody's business out there
+		m.HttpFilters = append(m.HttpFilters, httpFilter("envoy.filters.http.lua", luaFilter(proxyScript)))
+		// Before the host is in the filter state: where it is, the module takes the listener for
+		// an explicit proxy, whose own address says nothing, and does not ask about destinations.
+		m.HttpFilters = append(m.HttpFilters, r.httpFeeds(l)...)
 		m.HttpFilters = append(m.HttpFilters,
-			httpFilter("envoy.filters.http.lua", luaFilter(proxyScript)),
 			filterState("pavise.asked", append(pathState(), matcher.HostKey, "%DYNAMIC_METADATA(pavise:host)%")...))
 		m.RouteSpecifier = routes(name, all)
 	}
-	m.HttpFilters = append(m.HttpFilters, r.httpFeeds(l)...)
 	m.HttpFilters = append(m.HttpFilters, discovered(name+"/policy", httpRBACType), router())
 	return m
 }

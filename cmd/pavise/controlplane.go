@@ -146,7 +146,7 @@ func (c *controlPlane) published(path string) {
 
 func (c *controlPlane) run(ctx context.Context) error {
 	defer c.feeds.close()
-	defer c.store.Close() //nolint:errcheck // a lock that goes with the process
+	defer c.store.Close() // a lock that goes with the process
 	if err := c.offer(ctx); err != nil {
 		return err
 	}

@@ -239,7 +239,7 @@ func (a *agent) healthPages() http.Handler {
 			case st.Ready:
 				return nil
 			case st.NACK != nil:
-				return fmt.Errorf("Envoy refused them: %s", oneLine(st.NACK.Message))
+				return fmt.Errorf("refused by Envoy: %s", oneLine(st.NACK.Message))
 			case st.LastError != "":
 				return fmt.Errorf("%s; the control plane: %s", st.Lacking, oneLine(st.LastError))
 			}

@@ -266,13 +266,13 @@ func moduleInForce(path string, want *snapshot.Snapshot, pid int) (*filter.InFor
 	in, err := filter.ReadInForce(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist) || err == nil && in.PID != pid:
-		return &filter.InForce{}, errors.New("Envoy has not said yet which snapshot it decides by")
+		return &filter.InForce{}, errors.New("nothing is known yet of what Envoy decides by")
 	case err != nil:
 		return &filter.InForce{}, err
 	case in.Error != "":
 		return &in, errors.New(in.Error)
 	case want != nil && in.Digest != want.Digest().String():
-		return &in, errors.New("Envoy has not loaded the newest snapshot yet")
+		return &in, errors.New("the newest snapshot is not loaded in Envoy yet")
 	}
 	return &in, nil
 }

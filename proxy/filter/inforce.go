@@ -37,7 +37,7 @@ const (
 
 // Save puts it beside a snapshot, so that a reader finds this version or the one before. It
 // is not synced: after a crash of the machine there is another process.
-func (s *InForce) Save(snapshot string) (err error) {
+func (s *InForce) Save(snapshot string) error {
 	b, err := json.Marshal(s)
 	if err != nil {
 		return err
@@ -46,14 +46,10 @@ func (s *InForce) Save(snapshot string) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() {
-		if err != nil {
-			_ = os.Remove(f.Name())
-		}
-	}()
-	_, err = f.Write(append(b, '\n'))
+	_, werr := f.Write(append(b, '\n'))
 	// The agent may be another user; there is no secret in it.
-	if err = errors.Join(err, f.Chmod(0o644), f.Close()); err != nil {
+	if err := errors.Join(werr, f.Chmod(0o644), f.Close()); err != nil {
+		_ = os.Remove(f.Name())
 		return err
 	}
 	return os.Rename(f.Name(), snapshot+InForceSuffix)

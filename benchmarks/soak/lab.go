@@ -105,7 +105,10 @@ func newLab(ctx context.Context, o options, dir string) (*lab, error) {
 	if err := l.publish(ctx, 0); err != nil {
 		return nil, err
 	}
-	return l, l.setPolicies(ctx)
+	if err := l.setPolicies(ctx); err != nil {
+		return nil, err
+	}
+	return l, nil
 }
 
 func (l *lab) setPolicies(ctx context.Context) error {
@@ -209,10 +212,10 @@ func (l *lab) serve(ctx context.Context, g *errgroup.Group) {
 
 // ended is no error when the end was asked for.
 func ended(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return nil
+	if ctx.Err() == nil {
+		return err
 	}
-	return err
+	return nil
 }
 
 // start runs the agent and waits until it is ready.

@@ -51,7 +51,7 @@ func (l *lab) load(ctx context.Context, g *errgroup.Group, t *tally) {
 		"a listed name":               func(ctx context.Context) error { return expect(ctx, out, "http://"+l.listed()+"/", 403, "feed:bad") },
 		"a listed address":            func(ctx context.Context) error { return expect(ctx, out, "http://198.18.0.7/", 403, "feed:bad") },
 		"a name that is not listed":   func(ctx context.Context) error { return expect(ctx, out, "http://fine-"+random()+".example/", 403, "") },
-		"a connection":                func(ctx context.Context) error { return echo(ctx) },
+		"a connection":                echo,
 		"a question for a listed one": func(ctx context.Context) error { return question(ctx, l.listed(), dns.RcodeNameError) },
 		"a question, kept": func(ctx context.Context) error {
 			return question(ctx, fmt.Sprintf("kept-%d.example", rand.IntN(1000)), dns.RcodeSuccess)

@@ -83,7 +83,7 @@ func run(ctx context.Context, o options) error {
 	err = g.Wait()
 	lab.stop()
 	stopServing()
-	if err = errors.Join(err, s.Wait()); err != nil {
+	if err := errors.Join(err, s.Wait()); err != nil {
 		return err
 	}
 	return report(o, samples, &tally, lab.swaps.Load())

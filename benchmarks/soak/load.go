@@ -65,10 +65,14 @@ func (l *lab) load(ctx context.Context, g *errgroup.Group, t *tally) {
 	}
 }
 
-// repeat calls do at a rate a second, up to 32 at once, until the context ends.
+// atOnce bounds what of one kind is under way: on a busy machine more would come together,
+// and what Envoy keeps for as many connections would look like growth.
+const atOnce = 4
+
+// repeat calls do at a rate a second, until the context ends.
 func repeat(ctx context.Context, rate int, do func()) {
 	var g errgroup.Group
-	g.SetLimit(32)
+	g.SetLimit(atOnce)
 	tick := time.NewTicker(time.Second / time.Duration(rate))
 	defer tick.Stop()
 	for {

@@ -80,7 +80,8 @@ func (m agentMetrics) Collect(ch chan<- prometheus.Metric) {
 		c.snapshot(m.a.follower.Status())
 	}
 	c.hits("dns", m.a.engine.Hits())
-	if in, err := moduleInForce(m.a.snapshot, nil, up.PID); err == nil || in.Digest != "" {
+	if m.a.follower != nil {
+		in, _ := moduleInForce(m.a.snapshot, nil, up.PID) // why it is not in force, the status says
 		c.gauge(descModule, truth(in.Digest != ""))
 		c.counter(descPanics, float64(in.Panics))
 		c.hits("envoy", in.Hits)

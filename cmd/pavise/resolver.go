@@ -21,6 +21,9 @@ import (
 	"pavise.dev/pavise/proxy/names"
 )
 
+// dnsCache is for one workload, in octets: some six thousand answers.
+const dnsCache = 2 << 20
+
 // dnsOptions say how a workload's questions are answered.
 type dnsOptions struct {
 	listen       []string // none for none
@@ -77,7 +80,7 @@ func (d *dnsOptions) config() (c dns.Config, err error) {
 			c.Sinkhole6 = a
 		}
 	}
-	c.RebindAllow = d.privateZones
+	c.RebindAllow, c.CacheOctets = d.privateZones, dnsCache
 	return c, nil
 }
 

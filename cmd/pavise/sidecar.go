@@ -212,8 +212,9 @@ func (a *agent) Status() any {
 	if a.follower != nil {
 		feeds := a.follower.Status()
 		st.Feeds = &feeds
-		if in, err := moduleInForce(a.snapshot, nil, up.PID); err == nil {
-			st.FeedsInForce = *in
+		in, err := moduleInForce(a.snapshot, nil, up.PID)
+		if st.FeedsInForce = *in; err != nil {
+			st.FeedsInForce.Error = err.Error()
 		}
 	}
 	return st

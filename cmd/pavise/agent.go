@@ -54,11 +54,9 @@ Exit codes: 0 stopped, 2 usage, 3 Envoy, a port or a folder cannot be had.`,
 			if o.log, err = logger(cmd.ErrOrStderr(), logLevel); err != nil {
 				return err
 			}
-			var file *decisions.File
-			if o.decisions, file, err = decided.open(cmd.OutOrStdout(), o.log); err != nil {
+			if o.decisions, err = decided.open(cmd.Context(), cmd.OutOrStdout(), o.log); err != nil {
 				return err
 			}
-			reopenOnHangup(cmd.Context(), file, o.log)
 			if os.Getenv("GOGC") == "" {
 				// There is one for each workload, and it has little to do: memory counts for
 				// more than the processor time of collecting garbage twice as often.

@@ -36,48 +36,47 @@ func (d *decisionFlags) register(f *pflag.FlagSet) {
 	f.Float64Var(&d.sample, "decisions-sample", 0, "share of what is allowed and nobody has anything against, 0 to 1, to write as well")
 }
 
-// open makes the log. The file is nil where there is none.
-func (d *decisionFlags) open(stdout io.Writer, log *slog.Logger) (*decisions.Log, *decisions.File, error) {
+// open makes the log. Until the context ends, SIGHUP opens its file again, if it has one.
+func (d *decisionFlags) open(ctx context.Context, stdout io.Writer, log *slog.Logger) (*decisions.Log, error) {
 	o := decisions.Options{SampleAllows: d.sample, Log: log}
 	switch d.which {
 	case "all":
 		o.SampleAllows, o.Repeats = 1, -1 // every one, as it came
 	case "denied", "none":
 	default:
-		return nil, nil, &exitError{exitUsage, fmt.Errorf("--decisions %q: it is all, denied or none", d.which)}
+		return nil, &exitError{exitUsage, fmt.Errorf("--decisions %q: it is all, denied or none", d.which)}
 	}
 	if d.which != "none" {
 		if stdout == io.Writer(os.Stdout) {
 			// A reader that goes away must not end the process.
 			own, err := decisions.Stdout()
 			if err != nil {
-				return nil, nil, failed(err)
+				return nil, failed(err)
 			}
 			stdout = own
 		}
 		o.Outputs = append(o.Outputs, decisions.Output{Name: "stdout", Sink: decisions.NewWriter(stdout)})
 	}
-	var file *decisions.File
 	if d.file != "" {
 		f, err := decisions.NewFile(decisions.FileConfig{Path: d.file})
 		if err != nil {
-			return nil, nil, failed(fmt.Errorf("--decisions-file: %w", err))
+			return nil, failed(fmt.Errorf("--decisions-file: %w", err))
 		}
-		file = f
+		reopenOnHangup(ctx, f, log)
 		o.Outputs = append(o.Outputs, decisions.Output{Name: "file", Sink: f})
 	}
 	if d.otlp != "" {
 		sink, err := d.collector()
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		o.Outputs = append(o.Outputs, decisions.Output{Name: "otlp", Sink: sink, Linger: time.Second})
 	}
 	l, err := decisions.New(o)
 	if err != nil {
-		return nil, nil, failed(err)
+		return nil, failed(err)
 	}
-	return l, file, nil
+	return l, nil
 }
 
 func (d *decisionFlags) collector() (decisions.Sink, error) {
@@ -102,9 +101,6 @@ func (d *decisionFlags) collector() (decisions.Sink, error) {
 
 // reopenOnHangup opens the file again after SIGHUP, when somebody else has rotated it.
 func reopenOnHangup(ctx context.Context, file *decisions.File, log *slog.Logger) {
-	if file == nil {
-		return
-	}
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)
 	go func() {

@@ -54,11 +54,10 @@ Exit codes: 0 stopped, 2 usage, 3 a port, a file or a folder cannot be had.`,
 			if err := o.complete(); err != nil {
 				return &exitError{exitUsage, err}
 			}
-			written, file, err := decided.open(cmd.OutOrStdout(), log)
+			written, err := decided.open(cmd.Context(), cmd.OutOrStdout(), log)
 			if err != nil {
 				return err
 			}
-			reopenOnHangup(cmd.Context(), file, log)
 			o.server.Decisions = written.Add
 			return failed(o.serve(cmd.Context(), written))
 		},

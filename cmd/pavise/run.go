@@ -2,8 +2,6 @@ package main
 
 import (
 	"github.com/spf13/cobra"
-
-	"pavise.dev/pavise/internal/decisions"
 )
 
 func runCommand() *cobra.Command {
@@ -33,11 +31,9 @@ socket cannot be had.`,
 			if o.log, err = logger(cmd.ErrOrStderr(), logLevel); err != nil {
 				return err
 			}
-			var file *decisions.File
-			if o.decisions, file, err = log.open(cmd.OutOrStdout(), o.log); err != nil {
+			if o.decisions, err = log.open(cmd.Context(), cmd.OutOrStdout(), o.log); err != nil {
 				return err
 			}
-			reopenOnHangup(cmd.Context(), file, o.log)
 			s, err := newStandalone(cmd.Context(), o)
 			if err != nil {
 				return err

@@ -14,8 +14,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"pavise.dev/pavise/admin"
 	"pavise.dev/pavise/api"
 	"pavise.dev/pavise/feeds/replica"
@@ -145,38 +143,21 @@ func (a *agent) supervise(path string) error {
 // run serves until the context ends, and ends in the order in which requests flow: Envoy
 // drains while what it asks is still there.
 func (a *agent) run(ctx context.Context) error {
-	after, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	defer cancel()
-	g, gctx := errgroup.WithContext(ctx)
-	h, hctx := errgroup.WithContext(after)
-	h.Go(func() error { return a.decisions.Run(hctx) })
-	h.Go(func() error { return a.relay.Run(hctx) })
-	h.Go(func() error { return a.names.Run(hctx) })
-	if a.resolver != nil {
-		h.Go(func() error { return a.resolver.run(hctx) })
-	}
-	h.Go(func() error { return admin.Serve(hctx, adminSocket(a.runDir), a) })
-	h.Go(func() error { return serveHTTP(hctx, a.ready, a.healthPages()) })
-	h.Go(func() error { return serveHTTP(hctx, a.metrics, a.metricsPage()) })
-	g.Go(func() error { return a.envoyUp.Run(gctx) })
+	front := []task{a.envoyUp.Run}
 	if a.follower != nil {
-		g.Go(func() error { return a.follower.Run(gctx) })
+		front = append(front, a.follower.Run)
 	}
-	g.Go(func() error {
-		select {
-		case <-hctx.Done():
-			return context.Cause(hctx)
-		case <-gctx.Done():
-			return nil
-		}
-	})
+	behind := []task{
+		a.decisions.Run, a.relay.Run, a.names.Run,
+		func(ctx context.Context) error { return admin.Serve(ctx, adminSocket(a.runDir), a) },
+		func(ctx context.Context) error { return serveHTTP(ctx, a.ready, a.healthPages()) },
+		func(ctx context.Context) error { return serveHTTP(ctx, a.metrics, a.metricsPage()) },
+	}
+	if a.resolver != nil {
+		behind = append(behind, a.resolver.run)
+	}
 	a.log.Info("starting", "node", a.node, "control-plane", a.controlPlane)
-	err := g.Wait()
-	cancel()
-	if herr := h.Wait(); err == nil {
-		err = herr
-	}
-	return err
+	return runInOrder(ctx, front, behind)
 }
 
 func (a *agent) decided(d decisions.Record) {

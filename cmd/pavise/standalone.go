@@ -9,8 +9,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"pavise.dev/pavise/admin"
 	"pavise.dev/pavise/api"
 	"pavise.dev/pavise/feeds"
@@ -140,37 +138,24 @@ func (s *standalone) run(ctx context.Context) error {
 	if err := s.server.Set(ctx, node, s.policies.inUse().resources[node]); err != nil {
 		return err
 	}
-	after, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	defer cancel()
-	g, gctx := errgroup.WithContext(ctx)
-	h, hctx := errgroup.WithContext(after)
-	h.Go(func() error { return s.server.Run(hctx) })
-	h.Go(func() error { return s.names.Run(hctx) })
+	front := []task{
+		s.envoyUp.Run, s.feeds.run,
+		func(ctx context.Context) error {
+			return watch.Folder(ctx, s.config, s.log, func() { s.reloadAndSet(ctx) })
+		},
+		func(ctx context.Context) error { s.announce(ctx); return nil },
+	}
+	behind := []task{
+		s.server.Run, s.names.Run,
+		func(ctx context.Context) error { return admin.Serve(ctx, adminSocket(s.runDir), s) },
+	}
 	if s.resolver != nil {
-		h.Go(func() error { return s.resolver.run(hctx) })
+		behind = append(behind, s.resolver.run)
 	}
 	if s.decisions != nil {
-		h.Go(func() error { return s.decisions.Run(hctx) })
+		behind = append(behind, s.decisions.Run)
 	}
-	h.Go(func() error { return admin.Serve(hctx, adminSocket(s.runDir), s) })
-	g.Go(func() error { return s.envoyUp.Run(gctx) })
-	g.Go(func() error { return watch.Folder(gctx, s.config, s.log, func() { s.reloadAndSet(gctx) }) })
-	g.Go(func() error { return s.feeds.run(gctx) })
-	g.Go(func() error { s.announce(gctx); return nil })
-	g.Go(func() error {
-		select {
-		case <-hctx.Done():
-			return context.Cause(hctx)
-		case <-gctx.Done():
-			return nil
-		}
-	})
-	err := g.Wait()
-	cancel()
-	if herr := h.Wait(); err == nil {
-		err = herr
-	}
-	return err
+	return runInOrder(ctx, front, behind)
 }
 
 // announce logs when what was set is in force.

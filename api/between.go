@@ -27,10 +27,17 @@ func checkWorkloads(s *Set) {
 			claimListener(s, listeners, w, fmt.Sprintf("spec.outbound[%d]", i), outboundName(l), l.Address, l.Port)
 		}
 		if t := w.Spec.Transparent; t != nil {
+			// Only of its own: each transparent workload has a network namespace to itself.
+			own := map[netip.AddrPort]owner{}
+			for on, o := range listeners {
+				if o.workload == w {
+					own[netip.AddrPortFrom(netip.IPv6Unspecified(), on.Port())] = o
+				}
+			}
 			out, in := cmp.Or(t.OutboundPort, TransparentOutboundPort), cmp.Or(t.InboundPort, TransparentInboundPort)
-			claimListener(s, listeners, w, "spec.transparent", "outbound", anywhere, out)
+			claimListener(s, own, w, "spec.transparent", "outbound", anywhere, out)
 			if in != out {
-				claimListener(s, listeners, w, "spec.transparent", "inbound", anywhere, in)
+				claimListener(s, own, w, "spec.transparent", "inbound", anywhere, in)
 			}
 		}
 		for i, text := range w.Spec.Addresses {
@@ -48,8 +55,7 @@ func checkWorkloads(s *Set) {
 	}
 }
 
-// anywhere is the address of transparent listeners. One at a single address beside it is
-// not found: the system takes the narrower of the two.
+// anywhere is the address of transparent listeners.
 const anywhere = "::"
 
 func claimListener(s *Set, listeners map[netip.AddrPort]owner, w *Workload, field, name, address string, port int32) {

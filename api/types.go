@@ -372,6 +372,10 @@ const (
 	TransparentInboundPort  = 15006
 )
 
+// DefaultOpaquePorts are those of FTP, SSH, SMTP, POP3, NNTP, IMAP, mail submission, MySQL
+// and VNC, whose servers speak first. The slice is not to be changed.
+var DefaultOpaquePorts = []int32{21, 22, 25, 110, 119, 143, 587, 3306, 5900}
+
 // Transparent is two listeners, called outbound and inbound, for the connections that the
 // workload makes and those that are made to it. HTTP and TLS are recognised by their
 // first bytes, and go where they were going.
@@ -386,8 +390,10 @@ type Transparent struct {
 	// +kubebuilder:validation:Maximum=65535
 	// +optional
 	InboundPort int32 `json:"inboundPort,omitempty"`
-	// OpaquePorts are destination ports at which nothing is recognised: connections to
-	// them are TCP, and those whose server speaks first lose no time.
+	// OpaquePorts are destination ports at which nothing is recognised and every connection
+	// is TCP: those of protocols in which the server speaks first. At any other port a
+	// client that says nothing for ten seconds is sent away. Default those of the
+	// best-known such protocols: 21, 22, 25, 110, 119, 143, 587, 3306 and 5900.
 	// +kubebuilder:validation:MaxItems=64
 	// +optional
 	OpaquePorts []int32 `json:"opaquePorts,omitempty"`

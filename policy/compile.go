@@ -309,7 +309,11 @@ func transparent(t *api.Transparent, d Direction, p *Program) *Listener {
 		Name: map[Direction]string{Ingress: "inbound", Egress: "outbound"}[d], Direction: d, Traffic: Transparent,
 		Address: netip.AddrPortFrom(netip.IPv6Unspecified(), uint16(port)), Paths: pathOptions(t.HTTP), Program: p, //nolint:gosec // validated to 1..65535
 	}
-	for _, o := range t.OpaquePorts {
+	opaque := t.OpaquePorts
+	if opaque == nil {
+		opaque = api.DefaultOpaquePorts
+	}
+	for _, o := range opaque {
 		l.Opaque = append(l.Opaque, uint16(o)) //nolint:gosec // validated to 1..65535
 	}
 	slices.Sort(l.Opaque)

@@ -27,10 +27,10 @@ const (
 	originalDstFilter = "envoy.filters.listener.original_dst"
 	// originalCluster connects to where the client wanted to.
 	originalCluster = "pavise.original"
-	// recognition bounds the wait for a client's first bytes. A client that is silent for
-	// longer waits for its server: it is TCP, and as such matches nothing that asks for
-	// HTTP or TLS. Opaque ports do not wait.
-	recognition = time.Second
+	// recognition bounds the wait for a client's first bytes. One that is silent for longer
+	// is sent away: taken for TCP, it could say a name later that nobody looks at. Opaque
+	// ports do not wait; they are for servers that speak first.
+	recognition = 10 * time.Second
 )
 
 // transparent takes connections that were redirected to it and hands on what is allowed
@@ -74,7 +74,6 @@ func (r *Resources) transparent(name string, l *policy.Listener) error {
 		out.ListenerFilters = append(out.ListenerFilters, f)
 	}
 	out.ListenerFiltersTimeout = durationpb.New(recognition)
-	out.ContinueOnListenerFiltersTimeout = true
 	r.Listeners[name] = out
 	return nil
 }

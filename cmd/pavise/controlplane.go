@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"path/filepath"
 	"sync/atomic"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
@@ -158,20 +159,44 @@ func (c *controlPlane) run(ctx context.Context) error {
 	g.Go(func() error { return admin.Serve(gctx, adminSocket(c.runDir), c) })
 	g.Go(func() error { return watch.Folder(gctx, c.config, c.log, func() { c.reload(gctx) }) })
 	g.Go(func() error { return c.feeds.run(gctx) })
-	g.Go(func() error {
-		for {
-			select {
-			case <-gctx.Done():
-				return nil
-			case path := <-c.publish:
-				if err := c.store.Publish(gctx, path); err != nil && gctx.Err() == nil {
-					c.log.Error("a snapshot could not be published; agents keep the last", "error", err)
-				}
-			}
-		}
-	})
+	g.Go(func() error { c.publishAll(gctx); return nil })
 	c.log.Info("serving", "config", c.config, "agents", c.listen, "feeds", c.listenFeeds, "workloads", len(c.policies.inUse().resources))
 	return g.Wait()
+}
+
+// firstRound bounds how long agents wait for the feeds of a control plane that starts.
+const firstRound = 15 * time.Second
+
+// publishAll publishes until the context ends. The first snapshot waits until every feed
+// was asked for: an agent that starts would else be ready with some of them only.
+func (c *controlPlane) publishAll(ctx context.Context) {
+	wait, cancel := context.WithTimeout(ctx, firstRound)
+	err := await(wait, c.asked)
+	cancel()
+	if err != nil && ctx.Err() == nil {
+		c.log.Warn("agents get the feeds that there are", "error", err)
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case path := <-c.publish:
+			if err := c.store.Publish(ctx, path); err != nil && ctx.Err() == nil {
+				c.log.Error("a snapshot could not be published; agents keep the last", "error", err)
+			}
+		}
+	}
+}
+
+// asked says which feed was never asked for.
+func (c *controlPlane) asked() error {
+	list, _ := c.feeds.status()
+	for _, f := range list {
+		if f.State == api.FeedPending {
+			return fmt.Errorf("feed %s was not asked for yet", f.Name)
+		}
+	}
+	return nil
 }
 
 func (c *controlPlane) serveAgents(ctx context.Context) error {

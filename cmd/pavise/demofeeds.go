@@ -12,7 +12,6 @@ import (
 	"os"
 	"strings"
 	"text/tabwriter"
-	"time"
 
 	"go.yaml.in/yaml/v3"
 
@@ -132,22 +131,4 @@ func (s *standalone) waitFeeds(ctx context.Context, m *feeds.Manager) error {
 		_, err := s.feedsInForce()
 		return err
 	})
-}
-
-// await asks again and again until there is no error, or returns the last one when the
-// context ends.
-func await(ctx context.Context, ask func() error) error {
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		err := ask()
-		if err == nil {
-			return nil
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return err
-		}
-	}
 }

@@ -29,7 +29,7 @@ type target struct {
 }
 
 // offline is for those who start no Envoy: everything is there.
-var offline = target{Options: xds.Options{Resolver: xds.DefaultResolver, Module: true}}
+var offline = target{Options: xds.Options{Resolver: xds.DefaultResolver, Module: true}, each: true}
 
 // usable reports whether nothing keeps it from being enforced.
 func (c *compiled) usable() bool { return !api.HasErrors(c.problems) }
@@ -54,6 +54,12 @@ func compileFolder(l *api.Loader, dir string, to target, last *compiled) *compil
 	}
 	c.model, c.target = model, to
 	c.target.Feeds = to.Module && slices.ContainsFunc(c.set.ThreatFeeds, inUse)
+	if !to.each {
+		c.problems = append(c.problems, onePlace(dir, model)...)
+		if !c.usable() {
+			return c
+		}
+	}
 	if has := slices.ContainsFunc(c.set.ThreatFeeds, inUse); has && !to.Module {
 		c.problems = append(c.problems, withoutModule(dir, model))
 		if !c.usable() {
@@ -110,6 +116,28 @@ func cutLists(dir string, stats map[string]matcher.Stats) (problems []api.Proble
 					s.Terms, s.Cuts+1, s.Longest),
 				Fix: "give more of the rules a path or a host",
 			})
+		}
+	}
+	return problems
+}
+
+// onePlace finds transparent workloads that one Envoy could not listen for.
+func onePlace(dir string, m *policy.Model) (problems []api.Problem) {
+	taken := map[uint16]string{}
+	for _, w := range m.Workloads {
+		for _, l := range w.Listeners {
+			if l.Traffic != policy.Transparent {
+				continue
+			}
+			if other, ok := taken[l.Address.Port()]; ok {
+				problems = append(problems, api.Problem{
+					Code: "PAV0804", Severity: api.Error, File: dir, Object: api.KindWorkload + " " + w.Key(), Field: "spec.transparent",
+					Message: fmt.Sprintf("port %d is also that of workload %s, and on one machine only one of them can listen", l.Address.Port(), other),
+					Fix:     "give each workload an agent of its own (pavise control-plane), or other ports",
+				})
+				continue
+			}
+			taken[l.Address.Port()] = w.Key()
 		}
 	}
 	return problems

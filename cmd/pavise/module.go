@@ -47,12 +47,16 @@ func findModule(named string) (string, error) {
 // moduleEnvironment tells Envoy where the module is, and the module where the snapshot of
 // the feeds and the names of addresses are: files of this machine are no affair of a
 // control plane.
-func moduleEnvironment(module, snapshot, names string) []string {
-	if module == "" {
-		return nil
+//
+// Without a module the place is a folder that has none and that only we can write to: Envoy
+// would look in the working directory instead.
+func moduleEnvironment(module, runDir, snapshot, names string) []string {
+	place := runDir
+	if module != "" {
+		place = filepath.Dir(module)
 	}
 	return []string{
-		"ENVOY_DYNAMIC_MODULES_SEARCH_PATH=" + filepath.Dir(module),
+		"ENVOY_DYNAMIC_MODULES_SEARCH_PATH=" + place,
 		"PAVISE_FEEDS=" + snapshot,
 		"PAVISE_NAMES=" + names,
 	}

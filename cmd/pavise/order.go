@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -37,4 +38,22 @@ func runInOrder(ctx context.Context, front, behind []task) error {
 		err = berr
 	}
 	return err
+}
+
+// await asks again and again until there is no error, or returns the last one when the
+// context ends.
+func await(ctx context.Context, ask func() error) error {
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := ask()
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return err
+		}
+	}
 }

@@ -104,7 +104,8 @@ func (a *agent) follow() (err error) {
 	}
 	c := replica.Config{
 		URL: a.feedsURL, Dir: dir, Worker: []string{self, proveCommandName},
-		Loaded: a.loaded, Logger: a.log.With("from", "feeds"),
+		// The server spreads what it tells; a question is open nearly always.
+		Jitter: time.Second, Loaded: a.loaded, Logger: a.log.With("from", "feeds"),
 	}
 	if strings.HasPrefix(a.feedsURL, "https://") && a.tls.CAFile != "" {
 		if c.TLS, err = a.tls.Config(); err != nil {
@@ -134,7 +135,7 @@ func (a *agent) supervise(path string) error {
 	}
 	a.envoyUp, err = envoy.NewSupervisor(envoy.Config{
 		Path: path, Bootstrap: bootstrap, RunDir: a.runDir, AdminSocket: adm, Concurrency: a.concurrency,
-		Env:    append(moduleEnvironment(a.module, a.snapshot, a.namesPath()), xds.Environment...),
+		Env:    append(moduleEnvironment(a.module, a.runDir, a.snapshot, a.namesPath()), xds.Environment...),
 		Logger: a.log.With("from", "envoy"),
 	})
 	return err

@@ -98,7 +98,7 @@ func (s *standalone) prepare(path string) error {
 		return err
 	}
 	s.server = xds.NewServer(xds.ServerConfig{Socket: control, Decisions: s.decision, Logger: o.log})
-	env := append(moduleEnvironment(o.module, feeds.SnapshotPath(o.state), s.namesPath()), xds.Environment...)
+	env := append(moduleEnvironment(o.module, o.runDir, feeds.SnapshotPath(o.state), s.namesPath()), xds.Environment...)
 	s.envoyUp, err = envoy.NewSupervisor(envoy.Config{
 		Path: path, Bootstrap: bootstrap, RunDir: o.runDir, AdminSocket: adm,
 		Concurrency: o.concurrency, Env: env, LogLevel: o.envoyLog, Logger: o.log.With("from", "envoy"),

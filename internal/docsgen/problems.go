@@ -29,6 +29,11 @@ var commandCodes = []api.CodeInfo{
 		Explanation: "Envoy asks the feeds by a module, libpavise.so, which `make build` puts beside the binary. Without it feeds are fetched and looked up, " +
 			"and decide on no traffic. It is an error where a workload is closed when feeds cannot be asked: because it says `feeds: {onFailure: Closed}`, or because a feed is required.",
 	},
+	{
+		Code: "PAV0804", Severity: api.Error, Title: "Two transparent workloads on one machine",
+		Explanation: "`pavise run` has one Envoy for all workloads of the folder, and the transparent listeners of two of them have the same port. " +
+			"With `pavise control-plane` each workload has an agent and an Envoy of its own, and nothing is in the way. `pavise check` does not report it.",
+	},
 }
 
 // groups are the headings, by the first digits of the codes below them.

@@ -27,8 +27,8 @@ const (
 	poll = 30 * time.Second
 )
 
-// Folder calls changed, in this goroutine, after every burst of changes below dir, and
-// now and then without one, until the context ends. Names that begin with a dot are
+// Folder calls changed, in this goroutine, once it watches, after every burst of changes
+// below dir, and now and then without one, until the context ends. Names that begin with a dot are
 // passed over, except ..data, through which Kubernetes replaces mounted files.
 func Folder(ctx context.Context, dir string, log *slog.Logger, changed func()) error {
 	w, err := fsnotify.NewWatcher()
@@ -39,8 +39,10 @@ func Folder(ctx context.Context, dir string, log *slog.Logger, changed func()) e
 	add(w, dir, log)
 	tick := time.NewTicker(poll)
 	defer tick.Stop()
-	var quiet <-chan time.Time
-	var since time.Time
+	// Once at the beginning: what was changed between the caller's own look and now made
+	// no event.
+	quiet := time.After(Quiet)
+	since := time.Now()
 	for {
 		select {
 		case <-ctx.Done():

@@ -60,13 +60,13 @@ func TestSilentClient(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer conn.Close()
 		noted := s.mark()
 		_, _ = conn.Write([]byte(first))
 		_ = conn.SetReadDeadline(time.Now().Add(20 * time.Second))
 		if n, err := conn.Read(make([]byte, 1)); n > 0 || errors.Is(err, os.ErrDeadlineExceeded) {
 			t.Errorf("%q and then nothing: %d octets came, %v", first, n, err)
 		}
+		_ = conn.Close()
 		if seen := s.notes(noted); len(seen) > 0 {
 			t.Errorf("%q and then nothing reached a server: %v", first, seen)
 		}

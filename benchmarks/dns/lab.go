@@ -54,14 +54,17 @@ func (l *lab) start(ctx context.Context) error {
 		recipe recipe
 	}{
 		{"pavise", func(s *server) (string, []string, error) {
-			return self, []string{"serve", "pavise", s.addr(), up.addr(), snap, "0"}, nil
+			return self, []string{"serve", "pavise", s.addr(), up.addr(), snap}, nil
+		}},
+		{"other", func(s *server) (string, []string, error) {
+			return l.o.other, []string{"serve", "pavise", s.addr(), up.addr(), snap}, nil
 		}},
 		{"echo", func(s *server) (string, []string, error) { return self, []string{"serve", "echo", s.addr()}, nil }},
 		{"coredns", func(s *server) (string, []string, error) { return l.coredns(ctx, s, names) }},
 		{"unbound", func(s *server) (string, []string, error) { return l.unbound(s, names) }},
 	}
 	for _, r := range recipes {
-		if !slices.Contains(l.o.servers, r.name) {
+		if !slices.Contains(l.o.servers, r.name) && (r.name != "other" || l.o.other == "") {
 			continue
 		}
 		s, err := l.launch(ctx, r.name, serverCore, r.recipe)

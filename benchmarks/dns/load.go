@@ -21,8 +21,8 @@ type workload interface {
 	questions(l *lab, round int) (file string, once bool, err error)
 	// warm says whether all questions are to be asked before.
 	warm() bool
-	// echoes says whether an echo is anything to compare with.
-	echoes() bool
+	// code is the response code that the server is to give to all of them.
+	code(server string) string
 }
 
 // blocked are the names that are blocked, in random order.
@@ -30,9 +30,15 @@ type blocked struct{}
 
 func (blocked) name() string { return "blocked" }
 func (blocked) warm() bool   { return true } // for CoreDNS, which caches them too
-func (blocked) echoes() bool { return true }
 func (blocked) questions(l *lab, round int) (string, bool, error) {
 	return shuffled(l, "blocked", round)
+}
+
+func (blocked) code(server string) string {
+	if server == "pavise" || server == "other" || server == "unbound" {
+		return "NXDOMAIN"
+	}
+	return "NOERROR" // a file of hosts gives 0.0.0.0
 }
 
 // cached are names that the upstream was asked for before.
@@ -40,10 +46,11 @@ type cached struct{}
 
 func (cached) name() string { return "cached" }
 func (cached) warm() bool   { return true }
-func (cached) echoes() bool { return true }
 func (cached) questions(l *lab, round int) (string, bool, error) {
 	return shuffled(l, "fine", round)
 }
+
+func (cached) code(string) string { return "NOERROR" }
 
 func shuffled(l *lab, kind string, round int) (string, bool, error) {
 	list := names(kind, l.o.names)
@@ -56,16 +63,17 @@ func shuffled(l *lab, kind string, round int) (string, bool, error) {
 // forwarded are names that nobody was asked for.
 type forwarded struct{}
 
-func (*forwarded) name() string { return "forwarded" }
-func (*forwarded) warm() bool   { return false }
-func (*forwarded) echoes() bool { return false }
-func (*forwarded) questions(l *lab, round int) (string, bool, error) {
+func (forwarded) name() string { return "forwarded" }
+func (forwarded) warm() bool   { return false }
+func (forwarded) questions(l *lab, round int) (string, bool, error) {
 	const perSecond = 250_000 // more than is answered
 	file, err := writeQuestions(l, "new", l.o.seconds*perSecond, func(i int) string {
 		return fmt.Sprintf("host%d.round%d.new%d.example", i, round, i%100)
 	})
 	return file, true, err
 }
+
+func (forwarded) code(string) string { return "NOERROR" }
 
 func writeQuestions(l *lab, kind string, n int, at func(i int) string) (string, error) {
 	path := filepath.Join(l.dir, kind+".txt")
@@ -90,7 +98,10 @@ type load struct {
 	answers, lost float64
 	perSecond     float64
 	latency       time.Duration // average
+	codes         string        // response codes and how often they came
 }
+
+var responseCodes = regexp.MustCompile(`Response codes:\s+(.+)`)
 
 var dnsperfSays = map[string]*regexp.Regexp{
 	"answers": regexp.MustCompile(`Queries completed:\s+(\d+)`),
@@ -103,7 +114,10 @@ var dnsperfSays = map[string]*regexp.Regexp{
 func dnsperf(ctx context.Context, l *lab, s *server, file string, seconds int, once bool) (load, error) {
 	args := []string{
 		"-s", "127.0.0.1", "-p", strconv.Itoa(s.port), "-d", file, "-e", "-q", strconv.Itoa(l.o.depth),
-		"-c", strconv.Itoa(l.o.clients), "-T", "1", "-b", "4096", "-t", "2",
+		"-c", strconv.Itoa(l.o.clients), "-T", "1", "-t", "2",
+	}
+	if l.o.buffer > 0 {
+		args = append(args, "-b", strconv.Itoa(l.o.buffer))
 	}
 	if once {
 		args = append(args, "-n", "1")
@@ -113,7 +127,9 @@ func dnsperf(ctx context.Context, l *lab, s *server, file string, seconds int, o
 	}
 	var out []byte
 	err := pinned(loadCore, func() (err error) {
-		out, err = exec.CommandContext(ctx, "dnsperf", args...).CombinedOutput()
+		cmd := exec.CommandContext(ctx, "dnsperf", args...)
+		cmd.SysProcAttr = ownSession()
+		out, err = cmd.CombinedOutput()
 		return err
 	})
 	if err != nil {
@@ -129,5 +145,9 @@ func dnsperf(ctx context.Context, l *lab, s *server, file string, seconds int, o
 			return load{}, err
 		}
 	}
-	return load{said["answers"], said["lost"], said["qps"], time.Duration(said["latency"] * 1e9)}, nil
+	codes := responseCodes.FindSubmatch(out)
+	if codes == nil {
+		return load{}, fmt.Errorf("dnsperf says nothing of response codes: %s", out)
+	}
+	return load{said["answers"], said["lost"], said["qps"], time.Duration(said["latency"] * 1e9), string(codes[1])}, nil
 }

@@ -12,21 +12,23 @@ import (
 
 // figures are those of one server and one workload, one of each for each round.
 type figures struct {
-	perCPU          []float64 // answers by seconds of processor time
-	system          []float64 // share of the kernel in it
-	busy            []float64 // processor time by time
-	perSecond       []float64
-	latency         []float64 // in microseconds
-	upstream        []float64 // processor time of the upstream by time
-	lost            float64
-	atServer, other uint64 // packets the kernel dropped: at sockets of the server, at others
+	perCPU    []float64 // answers by seconds of processor time
+	system    []float64 // share of the kernel in it
+	busy      []float64 // processor time by time
+	perSecond []float64
+	latency   []float64 // in microseconds
+	upstream  []float64 // processor time of the upstream by time
+	lost      float64
+	// Packets that the kernel dropped: at the socket of the server, at all others, of which
+	// dnsperf's are most.
+	atServer, elsewhere uint64
 }
 
 // run measures one workload and returns its RESULT line.
 func (l *lab) run(ctx context.Context, w workload) (string, error) {
 	var servers []*server
 	for _, s := range l.servers {
-		if s.name != "echo" || w.echoes() {
+		if s.name != "echo" || w.warm() { // an echo asks nobody
 			servers = append(servers, s)
 		}
 	}
@@ -52,8 +54,12 @@ func (l *lab) run(ctx context.Context, w workload) (string, error) {
 		}
 		for i := range servers {
 			s := servers[(i+round)%len(servers)]
-			if err := l.measure(ctx, s, file, once, all[s.name]); err != nil {
+			codes, err := l.measure(ctx, s, file, once, all[s.name])
+			if err != nil {
 				return "", fmt.Errorf("%s: %w", s.name, err)
+			}
+			if want := w.code(s.name); !strings.HasPrefix(codes, want+" ") || !strings.HasSuffix(codes, "(100.00%)") {
+				return "", fmt.Errorf("%s answers %s; all were to be %s", s.name, codes, want)
 			}
 		}
 		fmt.Fprintf(os.Stderr, "%s: round %d of %d, load %s\n", w.name(), round+1, l.o.rounds, loadAverage())
@@ -61,62 +67,62 @@ func (l *lab) run(ctx context.Context, w workload) (string, error) {
 	return l.report(w, servers, all), nil
 }
 
-// measure loads a server once.
-func (l *lab) measure(ctx context.Context, s *server, file string, once bool, f *figures) error {
+// reading is what the kernel has counted so far.
+type reading struct {
+	at             time.Time
+	user, system   time.Duration // of the server
+	upstream       time.Duration
+	server, anyone uint64 // packets that were dropped, at the server's socket and at any
+}
+
+func (l *lab) read(s *server) (r reading, err error) {
+	r.at = time.Now()
+	if r.user, r.system, err = s.used(); err != nil {
+		return r, err
+	}
+	user, system, err := l.upstream.used()
+	if err != nil {
+		return r, err
+	}
+	r.upstream = user + system
+	if r.server, err = dropped(s.port); err != nil {
+		return r, err
+	}
+	r.anyone, err = overflowed()
+	return r, err
+}
+
+// measure loads a server once, and returns the response codes it gave.
+func (l *lab) measure(ctx context.Context, s *server, file string, once bool, f *figures) (codes string, err error) {
 	time.Sleep(settle)
-	user, system, err := s.used()
+	before, err := l.read(s)
 	if err != nil {
-		return err
+		return "", err
 	}
-	upUser, upSystem, err := l.upstream.used()
-	if err != nil {
-		return err
-	}
-	bound, connected, err := dropped(s.port)
-	if err != nil {
-		return err
-	}
-	overall, err := overflowed()
-	if err != nil {
-		return err
-	}
-	start := time.Now()
 	did, err := dnsperf(ctx, l, s, file, l.o.seconds, once)
 	if err != nil {
-		return err
+		return "", err
 	}
-	took := time.Since(start).Seconds()
-	user2, system2, err := s.used()
+	after, err := l.read(s)
 	if err != nil {
-		return err
+		return "", err
 	}
-	upUser2, upSystem2, err := l.upstream.used()
-	if err != nil {
-		return err
-	}
-	bound2, connected2, err := dropped(s.port)
-	if err != nil {
-		return err
-	}
-	overall2, err := overflowed()
-	if err != nil {
-		return err
-	}
-	cpu := (user2 - user + system2 - system).Seconds()
+	took := after.at.Sub(before.at).Seconds()
+	system := (after.system - before.system).Seconds()
+	cpu := (after.user - before.user).Seconds() + system
 	if cpu == 0 {
-		return fmt.Errorf("it used no processor time at all for %.0f answers", did.answers)
+		return "", fmt.Errorf("it used no processor time at all for %.0f answers", did.answers)
 	}
 	f.perCPU = append(f.perCPU, did.answers/cpu)
-	f.system = append(f.system, (system2-system).Seconds()/cpu)
+	f.system = append(f.system, system/cpu)
 	f.busy = append(f.busy, cpu/took)
 	f.perSecond = append(f.perSecond, did.perSecond)
 	f.latency = append(f.latency, float64(did.latency.Microseconds()))
-	f.upstream = append(f.upstream, (upUser2-upUser+upSystem2-upSystem).Seconds()/took)
+	f.upstream = append(f.upstream, (after.upstream-before.upstream).Seconds()/took)
 	f.lost += did.lost
-	f.atServer += bound2 - bound
-	f.other += overall2 - overall - (bound2 - bound)
-	_, _ = connected, connected2
-	return nil
+	f.atServer += after.server - before.server
+	f.elsewhere += after.anyone - before.anyone - (after.server - before.server)
+	return did.codes, nil
 }
 
 // report prints the table and returns the RESULT line.
@@ -128,7 +134,7 @@ func (l *lab) report(w workload, servers []*server, all map[string]*figures) str
 		f := all[s.name]
 		m := median(f.perCPU)
 		fmt.Fprintf(t, "%s\t%.0f\t%.0f\t%.0f\t%.2f\t%.0f %%\t%.0f %%\t%.0f\t%.0f\t%.0f %%\t%.0f\t%d\t%d\t\n", s.name, m, slices.Min(f.perCPU), slices.Max(f.perCPU),
-			1e6/m, 100*median(f.system), 100*median(f.busy), median(f.perSecond), median(f.latency), 100*median(f.upstream), f.lost, f.atServer, f.other)
+			1e6/m, 100*median(f.system), 100*median(f.busy), median(f.perSecond), median(f.latency), 100*median(f.upstream), f.lost, f.atServer, f.elsewhere)
 		name := s.name
 		if name == "pavise" {
 			name = w.name()

@@ -27,7 +27,8 @@ const (
 type process struct {
 	cmd  *exec.Cmd
 	out  bytes.Buffer // what it said
-	done chan error
+	done chan struct{}
+	err  error // how it ended, once done
 }
 
 // pinned runs f on a thread of that processor; what is started in it stays there.
@@ -47,14 +48,23 @@ func pinned(core int, f func() error) error {
 	return <-result
 }
 
+// ownSession is for whatever is started. Where the kernel shares processors out by session
+// (sched_autogroup), a server would otherwise get the less of its own, beside the other work
+// of the machine, the less it takes.
+func ownSession() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setsid: true} }
+
 // launch starts a server.
 func launch(core int, name string, args ...string) (*process, error) {
-	p := &process{cmd: exec.Command(name, args...), done: make(chan error, 1)}
+	p := &process{cmd: exec.Command(name, args...), done: make(chan struct{})}
 	p.cmd.Stdout, p.cmd.Stderr = &p.out, &p.out
+	p.cmd.SysProcAttr = ownSession()
 	if err := pinned(core, p.cmd.Start); err != nil {
 		return nil, fmt.Errorf("start %s: %w", name, err)
 	}
-	go func() { p.done <- p.cmd.Wait() }()
+	go func() {
+		p.err = p.cmd.Wait()
+		close(p.done)
+	}()
 	return p, nil
 }
 
@@ -65,9 +75,8 @@ func (p *process) answers(ctx context.Context, addr string) error {
 	question := []byte("\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x05ready\x07example\x00\x00\x01\x00\x01")
 	for {
 		select {
-		case err := <-p.done:
-			p.done <- err
-			return fmt.Errorf("%s ended: %w: %s", p.cmd.Path, errors.Join(err, errors.New("it was to serve")), p.out.String())
+		case <-p.done:
+			return fmt.Errorf("%s ended and was to serve (%w): %s", p.cmd.Path, p.err, p.out.String())
 		default:
 		}
 		if err := ctx.Err(); err != nil {
@@ -135,12 +144,12 @@ func (p *process) used() (user, system time.Duration, err error) {
 	return user, system, err
 }
 
-// dropped counts the packets that the kernel threw away as a socket's buffer was full, of
-// the sockets bound to a port, or connected to it.
-func dropped(port int) (bound, connected uint64, err error) {
+// dropped counts the packets that the kernel threw away as the buffer of a socket was full
+// that is bound to the port.
+func dropped(port int) (total uint64, err error) {
 	data, err := os.ReadFile("/proc/net/udp")
 	if err != nil {
-		return 0, 0, err
+		return 0, err
 	}
 	hex := fmt.Sprintf(":%04X", port)
 	for line := range strings.Lines(string(data)) {
@@ -148,18 +157,11 @@ func dropped(port int) (bound, connected uint64, err error) {
 		if len(f) < 13 {
 			continue
 		}
-		n, err := strconv.ParseUint(f[12], 10, 64)
-		if err != nil {
-			continue // the heading
-		}
-		if strings.HasSuffix(f[1], hex) {
-			bound += n
-		}
-		if strings.HasSuffix(f[2], hex) {
-			connected += n
+		if n, err := strconv.ParseUint(f[12], 10, 64); err == nil && strings.HasSuffix(f[1], hex) {
+			total += n
 		}
 	}
-	return bound, connected, nil
+	return total, nil
 }
 
 // overflowed counts the packets that the kernel threw away at any socket of the machine.

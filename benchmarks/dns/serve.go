@@ -8,8 +8,6 @@ import (
 	"net/netip"
 	"os"
 	"os/signal"
-	"runtime/pprof"
-	"strconv"
 	"syscall"
 
 	"pavise.dev/pavise/feeds/snapshot"
@@ -37,17 +35,12 @@ func serve(what string, args []string) error {
 	return fmt.Errorf("serve %q: it can be pavise, echo or upstream", what)
 }
 
-// servePavise runs the resolver; args are the upstream, the snapshot and how many packets
-// it takes at once, 0 for its default.
+// servePavise runs the resolver as it is by default; args are the upstream and the snapshot.
 func servePavise(addr netip.AddrPort, args []string) error {
-	if len(args) != 3 {
-		return errors.New("serve pavise needs upstream, snapshot and batch")
+	if len(args) != 2 {
+		return errors.New("serve pavise needs upstream and snapshot")
 	}
 	upstream, err := dns.ParseUpstream(args[0])
-	if err != nil {
-		return err
-	}
-	batch, err := strconv.Atoi(args[2])
 	if err != nil {
 		return err
 	}
@@ -57,30 +50,19 @@ func servePavise(addr netip.AddrPort, args []string) error {
 	}
 	engine := &filter.Engine{}
 	engine.Swap(s)
-	r, err := dns.New(dns.Config{Engine: engine, Batch: batch, Upstreams: []dns.Upstream{upstream}, Listen: []netip.AddrPort{addr}})
+	r, err := dns.New(dns.Config{Engine: engine, Upstreams: []dns.Upstream{upstream}, Listen: []netip.AddrPort{addr}})
 	if err != nil {
 		return err
 	}
 	if _, err := r.Listen(context.Background()); err != nil {
 		return err
 	}
-	if path := os.Getenv("BENCH_PROFILE"); path != "" {
-		f, err := os.Create(path)
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		if err := pprof.StartCPUProfile(f); err != nil {
-			return err
-		}
-		defer pprof.StopCPUProfile()
-	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
 	err = r.Run(ctx)
 	st := r.Stats()
-	fmt.Fprintf(os.Stderr, "pavise: %d packets, %d malformed, %d unsent, %d failed, %d overload, %d stray, upstream %+v\n",
-		st.UDP, st.Malformed, st.Unsent, st.Failed, st.Overload, st.Stray, st.Upstreams)
+	fmt.Fprintf(os.Stderr, "%d packets; %d malformed, %d unsent, %d dropped, %d failed, %d overload, %d stray, %d attempts without an answer\n",
+		st.UDP, st.Malformed, st.Unsent, st.Dropped, st.Failed, st.Overload, st.Stray, st.Upstreams[0].Failures)
 	return err
 }
 

@@ -152,7 +152,7 @@ func (c collector) resolver(r *resolver) {
 	for outcome, n := range map[string]uint64{
 		"malformed": s.Malformed, "unsupported": s.Unsupported, "blocked": s.Blocked, "private": s.Rebind, "upgrade": s.Upgrade,
 		"alerted": s.Alerted, "cached": s.Cached, "stale": s.Stale, "forwarded": s.Forwarded, "merged": s.Merged,
-		"limited": s.Limited, "overload": s.Overload, "failed": s.Failed, "unsent": s.Unsent,
+		"limited": s.Limited, "overload": s.Overload, "failed": s.Failed, "unsent": s.Unsent, "dropped": s.Dropped,
 	} {
 		c.counter(descDNS, float64(n), outcome)
 	}

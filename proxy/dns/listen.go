@@ -20,8 +20,6 @@ const (
 	tcpWaiting = 64
 	// anyPort is how often another port is tried if UDP has it and TCP does not get it.
 	anyPort = 16
-	// udpBuffer is what a socket keeps for a moment in which nobody reads, in octets.
-	udpBuffer = 1 << 20
 )
 
 // listen opens the sockets of one address.
@@ -60,7 +58,6 @@ func (r *Resolver) listenOn(ctx context.Context, a netip.AddrPort) (err error) {
 			return err
 		}
 		udp := c.(*net.UDPConn) //nolint:forcetypeassert // what it gives for udp
-		_ = udp.SetReadBuffer(udpBuffer)
 		p, err := newPacketConn(udp)
 		if err != nil {
 			_ = c.Close()
@@ -73,7 +70,9 @@ func (r *Resolver) listenOn(ctx context.Context, a netip.AddrPort) (err error) {
 	if err != nil {
 		return err
 	}
+	r.mu.Lock()
 	r.packets = append(r.packets, opened...)
+	r.mu.Unlock()
 	r.listeners = append(r.listeners, l.(*net.TCPListener)) //nolint:forcetypeassert // what it gives for tcp
 	r.addrs = append(r.addrs, a)
 	return nil

@@ -40,7 +40,7 @@ type Resolver struct {
 
 	// ctx is that of Run: of every goroutine and dial.
 	ctx   context.Context //nolint:containedctx // goroutines begin when a question needs them
-	mu    sync.Mutex      // of ended
+	mu    sync.Mutex      // of ended and packets
 	ended bool
 	wg    sync.WaitGroup
 }

@@ -56,21 +56,29 @@ func (s *bundles) plan(packets []packet) {
 			continue
 		}
 		first := &packets[i]
-		from, total := len(s.order), len(first.data)
+		from, total, shorter := len(s.order), len(first.data), -1
 		s.order = append(s.order, i)
 		for j := i + 1; j < min(len(packets), i+lookAhead) && first.peer.IsValid() && !s.alone; j++ {
 			p := &packets[j]
-			if s.taken[j] || len(p.data) > len(first.data) || p.peer != first.peer {
-				continue
+			switch {
+			case s.taken[j] || p.peer != first.peer:
+			case len(p.data) < len(first.data) && shorter < 0:
+				shorter = j
+			case len(p.data) == len(first.data) && total+len(p.data) <= maxBundleOctets && len(s.order)-from < maxBundle-1:
+				s.add(j)
+				total += len(p.data)
 			}
-			s.order = append(s.order, j)
-			s.taken[j] = true
-			if total += len(p.data); len(p.data) < len(first.data) || total > maxBundleOctets || len(s.order)-from == maxBundle {
-				break
-			}
+		}
+		if shorter >= 0 {
+			s.add(shorter)
 		}
 		s.list = append(s.list, bundle{from, len(s.order)})
 	}
+}
+
+func (s *bundles) add(i int) {
+	s.order = append(s.order, i)
+	s.taken[i] = true
 }
 
 // split makes every packet from a bundle on one of its own.

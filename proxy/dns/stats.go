@@ -24,6 +24,7 @@ const (
 	nFailed
 	nTruncated
 	nUnsent
+	nDropped
 	nStray
 	nCaseChanged
 	nHostile
@@ -54,6 +55,9 @@ type Stats struct {
 	Failed uint64
 	// Truncated answers were too long for UDP. Unsent ones could not be sent.
 	Truncated, Unsent uint64
+	// Dropped packets, questions or answers of upstreams, found the buffer of a socket full and
+	// were thrown away by the system. Where net.core.rmem_max is low, raising it helps.
+	Dropped uint64
 	// Stray packets came from an upstream and answer nothing that waits for one: late ones,
 	// and forged ones. CaseChanged had the question in another case and were asked again
 	// over TCP. Hostile answers could not be read whole.
@@ -114,12 +118,23 @@ func (r *Resolver) Stats() Stats {
 		Blocked: n[nBlocked], Rebind: n[nRebind], Upgrade: n[nUpgrade], Alerted: n[nAlerted],
 		Cached: n[nCached], Stale: n[nStale], Forwarded: n[nForwarded], Merged: n[nMerged],
 		Limited: n[nLimited], Overload: n[nOverload], Failed: n[nFailed],
-		Truncated: n[nTruncated], Unsent: n[nUnsent],
+		Truncated: n[nTruncated], Unsent: n[nUnsent], Dropped: n[nDropped],
 		Stray: n[nStray], CaseChanged: n[nCaseChanged], Hostile: n[nHostile], ConnsRefused: n[nConnsRefused],
 		Flights: int(r.flying.Load()), Conns: int(r.conns.Load()),
 	}
 	s.Entries, s.Octets, s.Evicted = r.cache.size()
+	r.mu.Lock()
+	packets := r.packets
+	r.mu.Unlock()
+	for _, c := range packets {
+		s.Dropped += c.dropped()
+	}
 	if g := r.group.Load(); g != nil {
+		for _, u := range g.all() {
+			for _, c := range u.pool.sockets(nil) {
+				s.Dropped += c.dropped()
+			}
+		}
 		now := r.now()
 		for _, u := range g.list {
 			us := UpstreamStats{

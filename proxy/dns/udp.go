@@ -100,9 +100,28 @@ func (s *udpSocket) closeIfIdle() bool {
 	if len(s.attempts) > 0 && !s.closed {
 		return false
 	}
+	s.shut()
+	return true
+}
+
+// shut closes a socket and keeps what it dropped. Its lock is held.
+func (s *udpSocket) shut() {
+	if s.closed {
+		return
+	}
 	s.closed = true
 	_ = s.conn.Close()
-	return true
+	s.u.r.counts[nDropped].Add(s.conn.dropped())
+}
+
+// dropped is what a socket that is not shut has dropped; what others did is counted.
+func (s *udpSocket) dropped() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return 0
+	}
+	return s.conn.dropped()
 }
 
 // open connects a socket; its port is one that the system takes at random.
@@ -238,9 +257,8 @@ func (s *udpSocket) answer(w *worker, p *packet) {
 // tried elsewhere at once.
 func (s *udpSocket) broken(w *worker, err error) {
 	s.mu.Lock()
-	s.closed = true
+	s.shut()
 	s.mu.Unlock()
-	_ = s.conn.Close()
 	for _, a := range s.expire(nil, w.now, true) {
 		s.u.fail(a.at, w.now, err.Error())
 		w.again = append(w.again, a.f)
@@ -255,7 +273,9 @@ func (p *udpPool) close() {
 	p.closed = true
 	for _, s := range append(p.leaving, p.socket[:]...) {
 		if s != nil {
-			_ = s.conn.Close()
+			s.mu.Lock()
+			s.shut()
+			s.mu.Unlock()
 		}
 	}
 }

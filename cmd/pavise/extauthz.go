@@ -11,8 +11,6 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
-	"pavise.dev/pavise/feeds/replica"
-	"pavise.dev/pavise/feeds/snapshot"
 	"pavise.dev/pavise/internal/decisions"
 	"pavise.dev/pavise/internal/servertls"
 	"pavise.dev/pavise/proxy/extauthz"
@@ -136,35 +134,11 @@ func (o *authzOptions) keeper() (func(context.Context) error, error) {
 	if err := privateDir("state", o.state); err != nil {
 		return nil, err
 	}
-	self, err := os.Executable()
-	if err != nil {
-		return nil, fmt.Errorf("where this binary is: %w", err)
-	}
-	c := replica.Config{
-		URL: o.feedsURL, Dir: filepath.Join(o.state, "feeds"), Worker: []string{self, proveCommandName}, Logger: o.server.Logger,
-		Loaded: func(path string, _ snapshot.Digest) { o.swap(path) },
-	}
-	if o.ca.CAFile != "" {
-		if c.TLS, err = o.ca.Config(); err != nil {
-			return nil, err
-		}
-	}
-	follower, err := replica.New(c)
+	follower, err := followFeeds(o.feedsURL, filepath.Join(o.state, "feeds"), o.ca, o.server.Engine, o.server.Logger)
 	if err != nil {
 		return nil, err
 	}
 	return follower.Run, nil
-}
-
-// swap puts the snapshot in a file in force. One that cannot be used leaves the last.
-func (o *authzOptions) swap(path string) {
-	s, err := snapshot.Open(path)
-	if err != nil {
-		o.server.Logger.Error("the snapshot cannot be used; the last one stays", "error", err)
-		return
-	}
-	o.server.Engine.Swap(s)
-	o.server.Logger.Info("feeds in force", "snapshot", s.Digest(), "feeds", len(s.Feeds()))
 }
 
 // snapshotPoll is how often a file is looked at.
@@ -181,7 +155,10 @@ func (o *authzOptions) watchSnapshot(ctx context.Context) error {
 			return err
 		case err == nil && (seen == nil || !os.SameFile(seen, now) || !now.ModTime().Equal(seen.ModTime())):
 			seen = now
-			o.swap(o.file)
+			if swapSnapshot(o.server.Engine, o.file, o.server.Logger) {
+				s := o.server.Engine.Snapshot()
+				o.server.Logger.Info("feeds in force", "snapshot", s.Digest(), "feeds", len(s.Feeds()))
+			}
 		}
 		select {
 		case <-ctx.Done():

@@ -8,16 +8,13 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os"
 	"path/filepath"
-	"strings"
 	"sync/atomic"
 	"time"
 
 	"pavise.dev/pavise/admin"
 	"pavise.dev/pavise/api"
 	"pavise.dev/pavise/feeds/replica"
-	"pavise.dev/pavise/feeds/snapshot"
 	"pavise.dev/pavise/internal/decisions"
 	"pavise.dev/pavise/internal/envoy"
 	"pavise.dev/pavise/policy"
@@ -88,7 +85,7 @@ func newAgent(ctx context.Context, o agentOptions) (*agent, error) {
 
 func (a *agent) namesPath() string { return filepath.Join(a.runDir, "names") }
 
-// follow makes what keeps the snapshot current.
+// follow makes what keeps the snapshot current, for the module, DNS and explain.
 func (a *agent) follow() (err error) {
 	dir := filepath.Join(a.state, "feeds")
 	a.snapshot = filepath.Join(dir, replica.FileName)
@@ -98,33 +95,8 @@ func (a *agent) follow() (err error) {
 	if a.module == "" {
 		return fmt.Errorf("there is no module (%s) to ask the feeds: build it with `make build`, or name it with --module", moduleFile)
 	}
-	self, err := os.Executable()
-	if err != nil {
-		return fmt.Errorf("where this binary is: %w", err)
-	}
-	c := replica.Config{
-		URL: a.feedsURL, Dir: dir, Worker: []string{self, proveCommandName},
-		// The server spreads what it tells; a question is open nearly always.
-		Jitter: time.Second, Loaded: a.loaded, Logger: a.log.With("from", "feeds"),
-	}
-	if strings.HasPrefix(a.feedsURL, "https://") && a.tls.CAFile != "" {
-		if c.TLS, err = a.tls.Config(); err != nil {
-			return err
-		}
-	}
-	a.follower, err = replica.New(c)
+	a.follower, err = followFeeds(a.feedsURL, dir, a.tls, a.engine, a.log.With("from", "feeds"))
 	return err
-}
-
-// loaded puts a snapshot in force in this process, for DNS and explain. The module in Envoy
-// sees the file.
-func (a *agent) loaded(path string, _ snapshot.Digest) {
-	s, err := snapshot.Open(path)
-	if err != nil {
-		a.log.Error("the snapshot cannot be used here; the last one stays", "error", err)
-		return
-	}
-	a.engine.Swap(s)
 }
 
 func (a *agent) supervise(path string) error {

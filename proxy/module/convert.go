@@ -8,10 +8,11 @@ package main
 import "C"
 
 import (
-	"encoding/binary"
 	"net/netip"
 	"strconv"
 	"unsafe"
+
+	"pavise.dev/pavise/proxy/module/fast"
 )
 
 // bytesOf is a string that C reads during a call. It is not empty.
@@ -20,16 +21,7 @@ func bytesOf(s string) *C.char {
 }
 
 func addrOf(c *C.struct_pv_addr) netip.Addr {
-	var b [16]byte
-	binary.BigEndian.PutUint64(b[:8], uint64(c.hi))
-	binary.BigEndian.PutUint64(b[8:], uint64(c.lo))
-	switch c.family {
-	case 4:
-		return netip.AddrFrom4([4]byte(b[12:]))
-	case 6:
-		return netip.AddrFrom16(b)
-	}
-	return netip.Addr{}
+	return fast.AddrOf(uint8(c.family), uint64(c.hi), uint64(c.lo))
 }
 
 // hostOf is a host as filter.Facts has it. A name lies in C's memory, as long as the call

@@ -98,10 +98,16 @@ func Addr(text string) netip.Addr {
 }
 
 func address(c *C.struct_pv_addr) netip.Addr {
+	return AddrOf(uint8(c.family), uint64(c.hi), uint64(c.lo))
+}
+
+// AddrOf is an address as the C side has it: its family, 4 or 6 or else none, and its 128
+// bits, of which IPv4 has the last 32.
+func AddrOf(family uint8, hi, lo uint64) netip.Addr {
 	var b [16]byte
-	binary.BigEndian.PutUint64(b[:8], uint64(c.hi))
-	binary.BigEndian.PutUint64(b[8:], uint64(c.lo))
-	switch c.family {
+	binary.BigEndian.PutUint64(b[:8], hi)
+	binary.BigEndian.PutUint64(b[8:], lo)
+	switch family {
 	case 4:
 		return netip.AddrFrom4([4]byte(b[12:]))
 	case 6:

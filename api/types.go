@@ -351,6 +351,12 @@ type WorkloadSpec struct {
 	// select it as a peer recognise it.
 	// +optional
 	Addresses []string `json:"addresses,omitempty"`
+	// ServiceAddresses are those of load balancers that hand on to the workload, such as a
+	// Service's cluster IP. They are how egress rules that select it recognise what it is
+	// reached by. Where workloads share one, a Deny rule has to select one of them, and any
+	// other rule all.
+	// +optional
+	ServiceAddresses []string `json:"serviceAddresses,omitempty"`
 	// Inbound listeners take traffic for the workload and hand on what is allowed.
 	// +optional
 	Inbound []Inbound `json:"inbound,omitempty"`

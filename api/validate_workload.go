@@ -13,21 +13,8 @@ func validateWorkload(r *reporter, spec *WorkloadSpec) {
 	if sa := spec.ServiceAccount; sa != "" && len(validation.IsDNS1123Subdomain(sa)) > 0 {
 		r.reportIn("serviceAccount", CodeReference, "", "%s is not the name of a service account", quote(sa))
 	}
-	r.in("addresses")
-	for i, s := range spec.Addresses {
-		r.at(i)
-		if addr, f := parseAddr(s, s); f != nil {
-			f.code = CodeWorkloadAddress
-			if strings.Contains(s, "/") {
-				f.message, f.fix = quote(s)+" is a range", "list single addresses"
-			}
-			r.reportFault(f)
-		} else if addr.Unmap().IsUnspecified() || addr.Unmap().IsMulticast() {
-			r.report(CodeWorkloadAddress, "", "no connection comes from %s", addr)
-		}
-		r.out()
-	}
-	r.out()
+	workloadAddresses(r, "addresses", spec.Addresses, "no connection comes from")
+	workloadAddresses(r, "serviceAddresses", spec.ServiceAddresses, "no connection is made to")
 	names := map[string]string{}
 	r.in("inbound")
 	for i := range spec.Inbound {
@@ -54,6 +41,24 @@ func validateWorkload(r *reporter, spec *WorkloadSpec) {
 	r.in("feeds")
 	enum(r, "onFailure", spec.Feeds.OnFailure, false, FailOpen, FailClosed)
 	r.out()
+}
+
+func workloadAddresses(r *reporter, field string, list []string, useless string) {
+	r.in(field)
+	defer r.out()
+	for i, s := range list {
+		r.at(i)
+		if addr, f := parseAddr(s, s); f != nil {
+			f.code = CodeWorkloadAddress
+			if strings.Contains(s, "/") {
+				f.message, f.fix = quote(s)+" is a range", "list single addresses"
+			}
+			r.reportFault(f)
+		} else if addr.Unmap().IsUnspecified() || addr.Unmap().IsMulticast() {
+			r.report(CodeWorkloadAddress, "", useless+" %s", addr)
+		}
+		r.out()
+	}
 }
 
 func validateTransparent(r *reporter, names map[string]string, t *Transparent) {

@@ -1,9 +1,11 @@
 package policy
 
 import (
+	"crypto/sha256"
 	"iter"
 	"net/netip"
 	"slices"
+	"sync"
 
 	"go4.org/netipx"
 )
@@ -13,6 +15,22 @@ import (
 type AddrSet struct {
 	set      *netipx.IPSet
 	prefixes []netip.Prefix
+
+	once   sync.Once
+	digest [sha256.Size]byte
+}
+
+// sum is the SHA-256 of the prefixes, made once: large sets are shared by many rules.
+func (s *AddrSet) sum() [sha256.Size]byte {
+	s.once.Do(func() {
+		b := make([]byte, 0, 17*len(s.prefixes))
+		for _, p := range s.prefixes {
+			a := p.Addr().As16()                                                 // a set has no mapped addresses: four octets have one meaning
+			b = append(append(b, a[:]...), byte(p.Bits()+128-p.Addr().BitLen())) //nolint:gosec // 0 to 128
+		}
+		s.digest = sha256.Sum256(b)
+	})
+	return s.digest
 }
 
 // newAddrSet is the union of in less the union of except.

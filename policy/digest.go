@@ -9,26 +9,42 @@ import (
 	"io"
 )
 
-// digestModel is the SHA-256 of a canonical encoding: every field in a fixed order,
-// strings and lists preceded by their length. A rule is hashed once, however many
-// workloads it is given to.
-func digestModel(m *Model) string {
-	rules := newRuleSums()
+// A digest is the SHA-256 of a canonical encoding: every field in a fixed order, strings and
+// lists preceded by their length. What is large or shared stands in it by its own sum: a model
+// by its workloads, a program by its rules, a rule by its sets of addresses.
+
+// digestModel is the digest of the workloads' digests.
+func digestModel(workloads []*Workload) string {
 	e := newEncoder()
-	e.count(len(m.Workloads))
-	for _, w := range m.Workloads {
-		e.str(w.Namespace, w.Name)
-		e.flag(w.FeedsClosed)
-		e.count(len(w.Listeners))
-		for _, l := range w.Listeners {
-			e.str(l.Name, string(l.Direction), string(l.Traffic), l.Address.String(), l.Upstream.String())
-			e.flag(l.Paths.UnescapeSlashes, l.Paths.LiteralParameters)
-			e.count(len(l.Opaque))
-			for _, p := range l.Opaque {
-				e.count(int(p))
-			}
-			e.program(l.Program, rules)
+	e.count(len(workloads))
+	for _, w := range workloads {
+		e.str(w.Digest())
+	}
+	return e.sum()
+}
+
+// Digest is the identity of what is decided at the workload, in hex. It says nothing of
+// Addresses and Policies, which are about the workload and decide nothing there.
+func (w *Workload) Digest() string {
+	if w.digest != "" {
+		return w.digest
+	}
+	return digestOfWorkload(w, newRuleSums())
+}
+
+func digestOfWorkload(w *Workload, rules *ruleSums) string {
+	e := newEncoder()
+	e.str(w.Namespace, w.Name)
+	e.flag(w.FeedsClosed)
+	e.count(len(w.Listeners))
+	for _, l := range w.Listeners {
+		e.str(l.Name, string(l.Direction), string(l.Traffic), l.Address.String(), l.Upstream.String())
+		e.flag(l.Paths.UnescapeSlashes, l.Paths.LiteralParameters)
+		e.count(len(l.Opaque))
+		for _, p := range l.Opaque {
+			e.count(int(p))
 		}
+		e.program(l.Program, rules)
 	}
 	return e.sum()
 }
@@ -122,10 +138,8 @@ func (e *encoder) addrs(s *AddrSet) {
 	if s == nil {
 		return
 	}
-	e.count(len(s.prefixes))
-	for _, p := range s.prefixes {
-		e.str(p.String())
-	}
+	sum := s.sum()
+	_, _ = e.w.Write(sum[:])
 }
 
 func (e *encoder) program(p *Program, rules *ruleSums) {
@@ -163,7 +177,8 @@ func (e *encoder) rule(r *Rule) {
 			}
 			e.count(len(h.Values))
 			for _, v := range h.Values {
-				e.str(string(v.Place), v.Name, v.Want, v.Not)
+				// The label decides nothing; without it explain could show another's spelling.
+				e.str(string(v.Place), v.Name, v.Want, v.Not, v.Label)
 				e.flag(v.Wide, v.Absent)
 			}
 		}

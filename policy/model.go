@@ -53,8 +53,8 @@ const (
 type Model struct {
 	// Workloads are sorted by namespace and name.
 	Workloads []*Workload
-	// Digest is the SHA-256 of the meaning of the model, in hex: two sets of files
-	// that mean the same have the same digest.
+	// Digest is the SHA-256 of the meaning of the model, in hex, made of those of its
+	// workloads: two sets of files that mean the same have the same digest.
 	Digest string
 }
 
@@ -75,6 +75,11 @@ type Workload struct {
 	Listeners       []*Listener
 	// FeedsClosed denies what threat feeds cannot be asked about.
 	FeedsClosed bool
+	// Policies are those that select the workload, in the order of evaluation, also where
+	// they have no rules.
+	Policies []PolicyRef
+
+	digest string // see Digest; empty for a workload that was not compiled
 }
 
 // Key is NAMESPACE/NAME.

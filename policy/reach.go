@@ -10,30 +10,23 @@ import (
 // reported.
 const maxCompared = 256
 
-// findUnreachable warns of rules that an earlier rule of the same workload always
+// findUnreachable warns of rules that an earlier rule of the same policy and direction always
 // decides first. It is told by single rules only: several that cover a later one
 // together are not found.
-func (c *compiler) findUnreachable(policies []*compiledPolicy) {
-	reported := map[*Rule]bool{}
-	for _, p := range policies {
-		for _, d := range []Direction{Ingress, Egress} {
-			rules := p.rules(d)
-			index := newCoverIndex()
-			for _, r := range rules {
-				if by := index.covering(r); by != nil && !reported[r] {
-					reported[r] = true
-					what := "is never reached"
-					if r.Action == Deny && by.Action != Deny && by.asksHTTP() {
-						// Of traffic that is not HTTP, a Deny rule matches more.
-						what = "is never reached by an HTTP request"
-					}
-					c.warn("PAV0708", p.object, r.Field,
-						fmt.Sprintf("%s: rule %q before it matches everything that it matches", what, by.Name),
-						"put the narrower rule first, or remove one of them")
-				}
-				index.add(r)
+func (c *Compiler) findUnreachable(p *compiledPolicy, rules []*Rule) {
+	index := newCoverIndex()
+	for _, r := range rules {
+		if by := index.covering(r); by != nil {
+			what := "is never reached"
+			if r.Action == Deny && by.Action != Deny && by.asksHTTP() {
+				// Of traffic that is not HTTP, a Deny rule matches more.
+				what = "is never reached by an HTTP request"
 			}
+			c.warn("PAV0708", p.object, r.Field,
+				fmt.Sprintf("%s: rule %q before it matches everything that it matches", what, by.Name),
+				"put the narrower rule first, or remove one of them")
 		}
+		index.add(r)
 	}
 }
 

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 
+	"k8s.io/apimachinery/pkg/labels"
+
 	"pavise.dev/pavise/api"
 )
 
@@ -17,9 +19,61 @@ type ruleSource struct {
 	match  *api.RuleMatch
 }
 
-func (c *compiler) rule(p *compiledPolicy, d Direction, i int, src ruleSource) *Rule {
+// compiledRule is a rule and what it was compiled from. It holds on to what it depends on,
+// and is found from there when that changes.
+type compiledRule struct {
+	policy    *compiledPolicy
+	direction Direction
+	index     int
+	rule      *Rule
+	problems  []api.Problem
+	groups    []*group
+	sets      []*networkSet
+}
+
+// release lets go of what the rule depends on.
+func (r *compiledRule) release() {
+	for _, g := range r.groups {
+		delete(g.rules, r)
+	}
+	for _, s := range r.sets {
+		delete(s.rules, r)
+	}
+	r.groups, r.sets = nil, nil
+}
+
+// compileRule makes the rule of its source, and reports whether it decides anything else than
+// before. If not, the rule is the same pointer as before.
+func (c *Compiler) compileRule(r *compiledRule, src ruleSource) bool {
+	r.release()
+	had := len(r.problems) > 0
+	r.problems = nil
+	c.current, c.into = r, &r.problems
+	rule := c.rule(r.policy, r.direction, r.index, src)
+	c.current = nil
+	c.problemsChanged = c.problemsChanged || had || len(r.problems) > 0
+	if r.rule != nil {
+		if c.sums.of(rule) == c.sums.of(r.rule) {
+			delete(c.sums.sums, rule)
+			return false
+		}
+		delete(c.sums.sums, r.rule)
+	}
+	r.rule = rule
+	return true
+}
+
+// dropRule forgets a rule for good.
+func (c *Compiler) dropRule(r *compiledRule) {
+	r.release()
+	delete(c.sums.sums, r.rule)
+	delete(c.staleRules, r)
+	c.problemsChanged = c.problemsChanged || len(r.problems) > 0
+}
+
+func (c *Compiler) rule(p *compiledPolicy, d Direction, i int, src ruleSource) *Rule {
 	r := &Rule{
-		Tier: p.tier, Policy: p.ref, Name: src.name, Audit: p.audit,
+		Tier: p.head.tier, Policy: p.ref, Name: src.name, Audit: p.head.audit,
 		Action: Action(strings.ToLower(string(src.action))),
 		Field:  fmt.Sprintf("spec.%s[%d]", d, i),
 	}
@@ -69,7 +123,7 @@ func tcpPorts(ports []api.Port) []PortRange {
 
 // peerTerms gives base once for the addresses and once for the domains of the peers;
 // peers are alternatives, and an address and a name are different questions.
-func (c *compiler) peerTerms(p *compiledPolicy, d Direction, r *Rule, peers []api.EgressPeer, base Term) []Term {
+func (c *Compiler) peerTerms(p *compiledPolicy, d Direction, r *Rule, peers []api.EgressPeer, base Term) []Term {
 	if len(peers) == 0 {
 		return []Term{base}
 	}
@@ -80,7 +134,7 @@ func (c *compiler) peerTerms(p *compiledPolicy, d Direction, r *Rule, peers []ap
 	var sets []*AddrSet
 	var domains []Domain
 	for i := range peers {
-		s, ds := c.peer(p, fmt.Sprintf("%s.%s[%d]", r.Field, side, i), &peers[i])
+		s, ds := c.peer(p, r, d, fmt.Sprintf("%s.%s[%d]", r.Field, side, i), &peers[i])
 		if s != nil && !s.Empty() {
 			sets = append(sets, s)
 		}
@@ -107,7 +161,7 @@ func (c *compiler) peerTerms(p *compiledPolicy, d Direction, r *Rule, peers []ap
 	return out
 }
 
-func (c *compiler) peer(p *compiledPolicy, field string, peer *api.EgressPeer) (*AddrSet, []Domain) {
+func (c *Compiler) peer(p *compiledPolicy, r *Rule, d Direction, field string, peer *api.EgressPeer) (*AddrSet, []Domain) {
 	switch {
 	case len(peer.CIDRs) > 0:
 		return newAddrSet(parseCIDRs(peer.CIDRs), parseCIDRs(peer.Except)), nil
@@ -116,74 +170,39 @@ func (c *compiler) peer(p *compiledPolicy, field string, peer *api.EgressPeer) (
 	case len(peer.NetworkSets) > 0:
 		return c.networkSetPeers(p, field, peer.NetworkSets)
 	case len(peer.ServiceAccounts) > 0:
-		return c.serviceAccounts(p, field, peer.ServiceAccounts), nil
+		return c.serviceAccounts(p, field, peer.ServiceAccounts).towards(d, r.Action), nil
 	}
-	pick := func(m *member) bool { return p.ref.Namespace == "" || m.workload.Namespace == p.ref.Namespace }
+	var namespaces, pods labels.Selector
 	if peer.NamespaceSelector != nil {
-		ns := c.selector(p.object, field+".namespaceSelector", peer.NamespaceSelector)
-		pick = func(m *member) bool { return ns.Matches(m.namespaceLabels) }
+		namespaces = c.selector(p.object, field+".namespaceSelector", peer.NamespaceSelector)
 	}
-	inNamespace := pick
 	if peer.PodSelector != nil {
-		pods := c.selector(p.object, field+".podSelector", peer.PodSelector)
-		pick = func(m *member) bool { return inNamespace(m) && pods.Matches(m.labels) }
+		pods = c.selector(p.object, field+".podSelector", peer.PodSelector)
 	}
-	s, n := addressesOf(c.inventory, pick)
-	if n == 0 {
+	g := c.depend(c.groupBySelector(p.ref.Namespace, namespaces, pods))
+	if g.none {
 		c.warn("PAV0706", p.object, field, "selects no workload", "check the labels of the selector against those of the workloads")
 	}
-	return s, nil
+	return g.towards(d, r.Action), nil
 }
 
-func (c *compiler) serviceAccounts(p *compiledPolicy, field string, names []string) *AddrSet {
-	want := map[string]bool{}
-	for _, n := range names {
-		want[c.qualify(p, n)] = true
+// depend notes that the rule that is being compiled depends on the group.
+func (c *Compiler) depend(g *group) *group {
+	g.rules[c.current] = struct{}{}
+	c.current.groups = append(c.current.groups, g)
+	return g
+}
+
+func (c *Compiler) serviceAccounts(p *compiledPolicy, field string, names []string) *group {
+	full := make([]string, len(names))
+	for i, n := range names {
+		full[i] = c.qualify(p, n)
 	}
-	s, n := addressesOf(c.inventory, func(m *member) bool {
-		return m.workload.Spec.ServiceAccount != "" && want[m.workload.Namespace+"/"+m.workload.Spec.ServiceAccount]
-	})
-	if n == 0 {
+	g := c.depend(c.groupByAccount(full))
+	if g.none {
 		c.warn("PAV0706", p.object, field+".serviceAccounts", "no workload has one of these service accounts", "")
 	}
-	return s
-}
-
-// qualify gives a name without a namespace that of its policy.
-func (c *compiler) qualify(p *compiledPolicy, name string) string {
-	if strings.Contains(name, "/") {
-		return name
-	}
-	return p.ref.Namespace + "/" + name
-}
-
-// resolvedSet is a NetworkSet in compiled form.
-type resolvedSet struct {
-	addrs   *AddrSet
-	domains []Domain
-}
-
-func (c *compiler) resolveSet(n *api.NetworkSet) *resolvedSet {
-	return &resolvedSet{
-		addrs:   newAddrSet(parseCIDRs(n.Spec.CIDRs), parseCIDRs(n.Spec.Except)),
-		domains: parseDomains(n.Spec.Domains),
-	}
-}
-
-func (c *compiler) networkSetPeers(p *compiledPolicy, field string, names []string) (*AddrSet, []Domain) {
-	var sets []*AddrSet
-	var domains []Domain
-	for i, n := range names {
-		s, ok := c.networkSets[c.qualify(p, n)]
-		if !ok {
-			c.fail("PAV0707", p.object, fmt.Sprintf("%s.networkSets[%d]", field, i),
-				fmt.Sprintf("there is no NetworkSet %s", c.qualify(p, n)), "name one that exists, as NAME in the namespace of the policy or as NAMESPACE/NAME")
-			continue
-		}
-		sets = append(sets, s.addrs)
-		domains = append(domains, s.domains...)
-	}
-	return unionAddrs(sets), domains
+	return g
 }
 
 // httpTerms crosses a term with the alternatives of http.

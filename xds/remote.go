@@ -6,16 +6,14 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"strings"
 	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/keepalive"
-	"google.golang.org/grpc/peer"
-	"google.golang.org/grpc/status"
 )
 
 // nodeURI begins the URI in a certificate that says which node its owner is.
@@ -46,66 +44,40 @@ func NodeOf(c *x509.Certificate) (string, error) {
 	return node, nil
 }
 
-// RunTLS serves Envoys and relays of other machines until the context ends. The
-// configuration has to ask clients for certificates and verify them, since who has none is
-// refused: each client gets the resources of the node in its certificate and of no other,
-// whatever it claims to be. Every call of every service passes the same check.
+// RunTLS serves Envoys and relays of other machines until the context ends. Each client
+// gets the resources of the node that it has proven to be and of no other, whatever it
+// claims: by a certificate that the configuration has verified, see [NodeOf], or by a
+// bearer token, see ServerConfig.Token; with both they have to agree. Who has neither is
+// refused. Every call of every service passes the same check. Where tokens are taken the
+// configuration must not demand certificates (tls.VerifyClientCertIfGiven).
 func (s *Server) RunTLS(ctx context.Context, l net.Listener, c *tls.Config) error {
+	age := s.config.MaxAge
+	if age < 0 {
+		age = math.MaxInt64
+	}
 	return s.serve(ctx, l,
 		grpc.Creds(credentials.NewTLS(c)),
-		grpc.StreamInterceptor(proveStream),
-		grpc.UnaryInterceptor(proveUnary),
-		grpc.ConnectionTimeout(10*time.Second),
+		grpc.StreamInterceptor(s.proveStream),
+		grpc.UnaryInterceptor(s.proveUnary),
+		grpc.MaxRecvMsgSize(maxRemoteRequest),
+		grpc.MaxHeaderListSize(maxHeaders),
+		// Ten thousand who reconnect at once share the processors for their handshakes.
+		grpc.ConnectionTimeout(30*time.Second),
 		// A client that is gone without a word is noticed, and one may not ask too often.
-		grpc.KeepaliveParams(keepalive.ServerParameters{Time: time.Minute, Timeout: 20 * time.Second}),
+		grpc.KeepaliveParams(keepalive.ServerParameters{
+			Time: time.Minute, Timeout: 20 * time.Second, MaxConnectionAge: age, MaxConnectionAgeGrace: ageGrace,
+		}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 20 * time.Second}),
 	)
 }
 
-// nodeKey is the context key of the node that a client has proven to be.
-type nodeKey struct{}
-
-func provenNode(ctx context.Context) string {
-	node, _ := ctx.Value(nodeKey{}).(string)
-	return node
-}
-
-// prove takes the node from the certificate.
-func prove(ctx context.Context) (context.Context, error) {
-	p, _ := peer.FromContext(ctx)
-	info, ok := p.AuthInfo.(credentials.TLSInfo)
-	if !ok || len(info.State.VerifiedChains) == 0 {
-		return nil, status.Error(codes.Unauthenticated, "no certificate")
-	}
-	node, err := NodeOf(info.State.VerifiedChains[0][0])
-	if err != nil {
-		return nil, status.Errorf(codes.Unauthenticated, "the certificate does not say which node it is for: %v", err)
-	}
-	return context.WithValue(ctx, nodeKey{}, node), nil
-}
-
-type provenStream struct {
-	grpc.ServerStream
-	ctx context.Context //nolint:containedctx // that of the stream, with the node
-}
-
-func (s provenStream) Context() context.Context { return s.ctx }
-
-func proveStream(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, next grpc.StreamHandler) error {
-	ctx, err := prove(stream.Context())
-	if err != nil {
-		return err
-	}
-	return next(srv, provenStream{stream, ctx})
-}
-
-func proveUnary(ctx context.Context, req any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
-	ctx, err := prove(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return next(ctx, req)
-}
+const (
+	// ageGrace is how long a client has to leave a connection that is too old. A stream of
+	// resources has no end of its own, so it is what it takes to notice.
+	ageGrace = 10 * time.Second
+	// maxHeaders bounds the headers of a call; a token is one.
+	maxHeaders = 64 << 10
+)
 
 // quoted is a name that a stranger gave, for a log.
 func quoted(s string) string { return fmt.Sprintf("%.100q", s) }

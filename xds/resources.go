@@ -4,16 +4,21 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"sync"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 
+	"google.golang.org/protobuf/proto"
+
 	"pavise.dev/pavise/policy"
+	"pavise.dev/pavise/xds/internal/delta"
 	"pavise.dev/pavise/xds/matcher"
 )
 
-// Resources are what one Envoy is given, by name.
+// Resources are what one Envoy is given, by name. Many Envoys may share them. They must not
+// change after they were first given to a [Server].
 type Resources struct {
 	Listeners  map[string]*listenerv3.Listener
 	Clusters   map[string]*clusterv3.Cluster
@@ -29,6 +34,74 @@ type Resources struct {
 	// deciders are the policy listeners by name, to give reasons for what Envoy only
 	// reports a verdict on.
 	deciders map[string]*policy.Listener
+
+	sealing *sealing // by the lock of sealings
+}
+
+// content is resources in the form that is sent, with what is needed to read the logs of
+// who has them.
+type content struct {
+	*delta.Content
+	deciders map[string]*policy.Listener
+}
+
+// sealing is the sealed form of resources, made once. It is not that of a copy of them, which
+// may have been changed.
+type sealing struct {
+	of   *Resources
+	once sync.Once
+	made *content
+	err  error
+}
+
+// sealings guards the pointers in Resources, so that those may be copied.
+var sealings sync.Mutex
+
+func (r *Resources) cell() *sealing {
+	sealings.Lock()
+	defer sealings.Unlock()
+	if r.sealing == nil || r.sealing.of != r {
+		r.sealing = &sealing{of: r}
+	}
+	return r.sealing
+}
+
+// seal marshals the resources, once. They must not change any more.
+func (r *Resources) seal() (*content, error) {
+	s := r.cell()
+	s.once.Do(func() {
+		c, err := delta.Seal(r.Digest, [...]map[string]proto.Message{
+			delta.Clusters: messages(r.Clusters), delta.Listeners: messages(r.Listeners), delta.Extensions: messages(r.Extensions),
+		})
+		if err != nil {
+			s.err = fmt.Errorf("marshal for Envoy: %w", err)
+			return
+		}
+		s.made = &content{c, r.deciders}
+		c.Owner = s.made
+	})
+	return s.made, s.err
+}
+
+func messages[M proto.Message](from map[string]M) map[string]proto.Message {
+	to := make(map[string]proto.Message, len(from))
+	for name, m := range from {
+		to[name] = m
+	}
+	return to
+}
+
+// Sealed is the resources for [Server.Set] and nothing else: marshalled, without the
+// messages they were made from. What keeps the resources of many workloads keeps these.
+func (r *Resources) Sealed() (*Resources, error) {
+	c, err := r.seal()
+	if err != nil {
+		return nil, err
+	}
+	out := &Resources{Digest: r.Digest}
+	out.sealing = &sealing{of: out, made: c}
+	out.sealing.once.Do(func() {})
+	return out, nil
 }
 
 // DefaultResolver is where an Envoy asks for names unless told otherwise. It is not where a

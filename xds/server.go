@@ -1,28 +1,25 @@
 package xds
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"os"
-	"strings"
+	"runtime"
 	"sync"
+	"time"
 
-	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/service/accesslog/v3"
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
-	"github.com/envoyproxy/go-control-plane/pkg/cache/types"
-	cachev3 "github.com/envoyproxy/go-control-plane/pkg/cache/v3"
-	resourcev3 "github.com/envoyproxy/go-control-plane/pkg/resource/v3"
-	serverv3 "github.com/envoyproxy/go-control-plane/pkg/server/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
 	"pavise.dev/pavise/internal/decisions"
-	"pavise.dev/pavise/policy"
+	"pavise.dev/pavise/xds/internal/delta"
 )
 
 // ServerConfig says where a Server listens and whom it tells.
@@ -34,76 +31,73 @@ type ServerConfig struct {
 	Decisions func(decisions.Record)
 	// Logger is told of NACKs and of streams; nil is silent.
 	Logger *slog.Logger
+
+	// Token tells RunTLS which node a bearer token is for, and until when it is. It is
+	// called for every call, from several goroutines. Errors with a gRPC status are given
+	// to the client as they are, others only as Unauthenticated. Nil takes no tokens.
+	Token func(ctx context.Context, token string) (node string, expires time.Time, err error)
+	// Grace is how long a stream may outlive the token or the certificate that it began
+	// with, after which its client has to come with a newer one. Default: 1 minute.
+	Grace time.Duration
+	// MaxAge is how old a connection of RunTLS may grow, give or take a tenth of it; then
+	// the client is asked to make another, which may lead to another replica: after one is
+	// added, each has its share within MaxAge. Default: 30 minutes; negative: for ever.
+	MaxAge time.Duration
+	// MaxStreams bounds the streams of resources; more are refused as unavailable, so that
+	// clients try another replica. Default: no bound.
+	MaxStreams int
+	// MaxSyncing bounds how many streams are given their first resources at once; others
+	// wait in the order in which they came. Default: 256.
+	MaxSyncing int
+	// SendTime is how long a client may not read what is sent to it before its stream is
+	// ended. Default: 20 seconds.
+	SendTime time.Duration
 }
 
-// Server serves resources to Envoys over incremental ADS, and takes their access logs.
+// syncTime is how long a stream may count as one that is given its first resources.
+const syncTime = 5 * time.Second
+
+// Server serves resources to Envoys over incremental ADS, and takes their access logs. It
+// is safe for concurrent use.
 type Server struct {
 	config ServerConfig
 	log    *slog.Logger
-	cache  cachev3.SnapshotCache
-	// deciders are the policy listeners by name, see Resources.
-	deciders sync.Map
-	tracker  *tracker
+	hub    *delta.Hub
 }
 
 // NewServer makes a server; Run serves.
 func NewServer(c ServerConfig) *Server {
-	s := &Server{config: c, log: c.Logger}
-	if s.log == nil {
-		s.log = slog.New(slog.DiscardHandler)
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	if s.config.Decisions == nil {
-		s.config.Decisions = func(decisions.Record) {}
+	if c.Decisions == nil {
+		c.Decisions = func(decisions.Record) {}
 	}
-	s.tracker = newTracker(s.log)
-	s.cache = cachev3.NewSnapshotCache(true, nodeID{}, nil)
-	return s
+	c.Grace = cmp.Or(c.Grace, time.Minute)
+	c.MaxAge = cmp.Or(c.MaxAge, 30*time.Minute)
+	return &Server{config: c, log: c.Logger, hub: delta.NewHub(delta.Config{
+		MaxStreams: c.MaxStreams, MaxSyncing: cmp.Or(c.MaxSyncing, 256),
+		SyncTime: syncTime, SendTime: cmp.Or(c.SendTime, 20*time.Second), Logger: c.Logger,
+	})}
 }
 
-// nodeID tells Envoys apart by the name they were started with. It is as trustworthy as
-// the socket: only who may open it can claim a name.
-type nodeID struct{}
-
-func (nodeID) ID(n *corev3.Node) string { return n.GetId() }
-
-// Set gives an Envoy its resources; what did not change is not sent again.
+// Set gives an Envoy its resources; what did not change is not sent again. It does not wait
+// for the Envoy. Resources that many Envoys have are to be the same pointer.
 func (s *Server) Set(ctx context.Context, node string, r *Resources) error {
-	snapshot, err := r.snapshot()
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	c, err := r.seal()
 	if err != nil {
 		return err
 	}
-	for name, l := range r.deciders {
-		s.deciders.Store(name, l)
-	}
-	s.tracker.want(node, r.Digest, snapshot.VersionMap)
-	return s.cache.SetSnapshot(ctx, node, snapshot)
+	s.hub.Set(node, c.Content)
+	return nil
 }
 
-// Status says what the Envoy of that name was given and has taken.
-func (s *Server) Status(node string) Status { return s.tracker.status(node) }
-
-// Changed is closed at the next change of any Envoy's status.
-func (s *Server) Changed() <-chan struct{} { return s.tracker.changed() }
-
-// WaitInForce waits until the Envoy has taken over everything it was last given, or has
-// refused some of it, which is an error.
-func (s *Server) WaitInForce(ctx context.Context, node string) error {
-	for {
-		changed := s.Changed()
-		st := s.Status(node)
-		if st.InForce() {
-			return nil
-		}
-		if st.NACK != nil {
-			return fmt.Errorf("envoy refused %v: %s", st.NACK.Resources, st.NACK.Message)
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return fmt.Errorf("waiting for envoy %s: %w", node, context.Cause(ctx))
-		}
-	}
-}
+// Forget drops what an Envoy was given. If it is connected it keeps what it has, and its
+// stream goes on until it ends or its credentials do.
+func (s *Server) Forget(node string) { s.hub.Forget(node) }
 
 // Run listens and serves until the context ends.
 func (s *Server) Run(ctx context.Context) error {
@@ -118,96 +112,86 @@ func (s *Server) Run(ctx context.Context) error {
 		_ = l.Close()
 		return fmt.Errorf("close the socket to others: %w", err)
 	}
-	return s.serve(ctx, l)
+	return s.serve(ctx, l, grpc.MaxRecvMsgSize(maxRequest))
 }
 
+// maxRequest bounds a message of an Envoy: the names and versions of all it has, or logs.
+// Those of other machines are bounded more tightly.
+const (
+	maxRequest       = 16 << 20
+	maxRemoteRequest = 4 << 20
+)
+
 func (s *Server) serve(ctx context.Context, l net.Listener, o ...grpc.ServerOption) error {
-	g := grpc.NewServer(append(o, grpc.MaxConcurrentStreams(1000), grpc.MaxRecvMsgSize(maxRequest))...)
-	discoveryv3.RegisterAggregatedDiscoveryServiceServer(g, serverv3.NewServer(ctx, s.cache, s.tracker.callbacks()))
+	g := grpc.NewServer(append(o,
+		grpc.MaxConcurrentStreams(1000), // for access logs: one a listener and worker
+		grpc.ForceServerCodecV2(delta.NewCodec()),
+		grpc.InTapHandle(endable),
+		grpc.WaitForHandlers(true),
+		// What an idle connection keeps; write buffers are shared.
+		grpc.ReadBufferSize(4096),
+	)...)
+	discoveryv3.RegisterAggregatedDiscoveryServiceServer(g, &resourceService{server: s})
 	accesslogv3.RegisterAccessLogServiceServer(g, &logService{server: s})
+	ctx, cancel := context.WithCancel(ctx)
+	var workers sync.WaitGroup
+	workers.Go(func() { s.hub.Work(ctx, 2*runtime.GOMAXPROCS(0)) })
 	stop := context.AfterFunc(ctx, g.Stop)
-	defer stop()
-	if err := g.Serve(l); err != nil && ctx.Err() == nil {
+	err := g.Serve(l)
+	ended := ctx.Err() != nil
+	stop()
+	cancel()
+	g.Stop() // which waits for the handlers
+	workers.Wait()
+	if ended {
+		err = nil // it was asked to
+	}
+	if err != nil {
 		return fmt.Errorf("serve Envoy: %w", err)
 	}
 	return nil
 }
 
-// maxRequest bounds a message of an Envoy: the names and versions of all it has, or logs.
-const maxRequest = 16 << 20
-
-// snapshot is the resources in the form that the cache serves. Its version map has the
-// hash of each.
-func (r *Resources) snapshot() (*cachev3.Snapshot, error) {
-	sets := map[resourcev3.Type][]types.Resource{
-		resourcev3.ListenerType: {}, resourcev3.ClusterType: {}, resourcev3.ExtensionConfigType: {},
-	}
-	for _, x := range r.Listeners {
-		sets[resourcev3.ListenerType] = append(sets[resourcev3.ListenerType], x)
-	}
-	for _, x := range r.Clusters {
-		sets[resourcev3.ClusterType] = append(sets[resourcev3.ClusterType], x)
-	}
-	for _, x := range r.Extensions {
-		sets[resourcev3.ExtensionConfigType] = append(sets[resourcev3.ExtensionConfigType], x)
-	}
-	s, err := cachev3.NewSnapshot(r.Digest, sets)
-	if err != nil {
-		return nil, fmt.Errorf("snapshot: %w", err)
-	}
-	if err := s.ConstructVersionMap(); err != nil {
-		return nil, fmt.Errorf("snapshot: %w", err)
-	}
-	return s, nil
-}
-
-// decider is the policy listener whose log it is, or nil.
-func (s *Server) decider(logName string) *policy.Listener {
-	l, _ := s.deciders.Load(strings.TrimSuffix(logName, deniedSuffix))
-	decider, _ := l.(*policy.Listener)
-	return decider
-}
-
-// logService receives access logs.
-type logService struct {
-	accesslogv3.UnimplementedAccessLogServiceServer
+// resourceService is the aggregated discovery service.
+type resourceService struct {
+	discoveryv3.UnimplementedAggregatedDiscoveryServiceServer
 	server *Server
 }
 
-// StreamAccessLogs implements Envoy's access log service. The first message of a stream
-// says which listener it is about.
-func (s *logService) StreamAccessLogs(stream accesslogv3.AccessLogService_StreamAccessLogsServer) error {
-	listener := ""
+// StreamAggregatedResources is the other variant of the protocol.
+func (r *resourceService) StreamAggregatedResources(discoveryv3.AggregatedDiscoveryService_StreamAggregatedResourcesServer) error {
+	return status.Error(codes.Unimplemented, "resources are served over incremental ADS only; set api_type DELTA_GRPC")
+}
+
+// DeltaAggregatedResources implements incremental ADS.
+func (r *resourceService) DeltaAggregatedResources(on discoveryv3.AggregatedDiscoveryService_DeltaAggregatedResourcesServer) error {
+	ctx := on.Context()
+	s, err := r.server.hub.Open(on, endOf(ctx))
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	who := claim{proven: provenNode(ctx)}
 	for {
-		m, err := stream.Recv()
+		q, err := on.Recv()
 		if err != nil {
-			return nil //nolint:nilerr // the stream ended; Envoy opens another
+			if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
+				// The client is told that it was cancelled: gRPC has no way to say more here.
+				r.server.log.Info("a stream was ended", "node", who.node, "reason", cause)
+			}
+			return nil // the stream ended; Envoy opens another
 		}
-		if id := m.GetIdentifier(); id != nil {
-			listener = id.GetLogName()
+		first := who.node == ""
+		if err := who.check(q.GetNode().GetId(), q.GetNode() != nil); err != nil {
+			r.server.log.Error("an Envoy was refused the resources of another", "is", who.proven, "claims", quoted(q.GetNode().GetId()))
+			return err
 		}
-		if node := provenNode(stream.Context()); node != "" && !strings.HasPrefix(listener, node+"/") {
-			return status.Errorf(codes.PermissionDenied, "the certificate is of node %q, and the log of another", node)
+		if first {
+			s.Identify(who.node)
 		}
-		decode(logOf{listener, s.server.decider(listener), nil}, m, s.server.config.Decisions)
-	}
-}
-
-// logOf says what a log is of.
-type logOf struct {
-	// name of the log: that of the listener, or with deniedSuffix.
-	name string
-	// rules of the listener, or where they are not known, where to find what Envoy has.
-	rules   *policy.Listener
-	reasons *reasons
-}
-
-// decode reads the decisions in a message of Envoy's access log.
-func decode(of logOf, m *accesslogv3.StreamAccessLogsMessage, each func(decisions.Record)) {
-	for _, e := range m.GetHttpLogs().GetLogEntry() {
-		each(httpDecision(of, e))
-	}
-	for _, e := range m.GetTcpLogs().GetLogEntry() {
-		each(tcpDecision(of, e))
+		if err := s.Request(q); err != nil {
+			r.server.log.Error("a stream was ended", "node", who.node, "error", err)
+			return err
+		}
 	}
 }

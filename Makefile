@@ -114,6 +114,10 @@ bench-filter: envoy build ## measure what the module, ext_authz and a swap cost
 bench-dns: need-go ## measure the resolver beside an echo and CoreDNS
 	go run ./benchmarks/dns $(ARGS)
 
+.PHONY: bench-xds
+bench-xds: need-go ## measure serving 10,000 sidecars beside go-control-plane's SnapshotCache
+	go run ./benchmarks/xds $(ARGS)
+
 .PHONY: soak
 soak: envoy build ## run a sidecar under mixed traffic for 20 minutes, and see whether anything grows
 	go run ./benchmarks/soak $(ARGS)

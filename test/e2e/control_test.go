@@ -87,7 +87,7 @@ func TestControlPlane(t *testing.T) {
 			if ok {
 				t.Fatal("it is ready with the policies of somebody else")
 			}
-			return say, strings.Contains(say, "certificate")
+			return say, strings.Contains(say, `proven to be node "shop/other"`)
 		})
 		s.closedTo(t, "with the certificate of another node")
 		a.forget()

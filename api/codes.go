@@ -113,6 +113,8 @@ const (
 
 // CodeInfo explains a code: Title in a few words, Explanation in a few sentences
 // of Markdown that say why it is a problem and what to do.
+//
+// +kubebuilder:object:generate=false
 type CodeInfo struct {
 	Code        string
 	Severity    Severity

@@ -1,3 +1,7 @@
+// +kubebuilder:object:generate=true
+// +groupName=pavise.dev
+// +versionName=v1alpha1
+
 // Package api holds what users write: the objects of group pavise.dev,
 // version v1alpha1, and the strict reader that turns a folder of YAML into them.
 //

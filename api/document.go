@@ -12,6 +12,8 @@ import (
 )
 
 // Object is any of the kinds that are read.
+//
+// +kubebuilder:object:generate=false
 type Object interface {
 	metav1.Object
 	// The unexported method keeps the set of kinds closed: Set has a field for each.

@@ -114,6 +114,8 @@ func filePath(u *url.URL) (string, *fault) {
 }
 
 // FeedLimits are the numbers that guards go by, with the defaults filled in.
+//
+// +kubebuilder:object:generate=false
 type FeedLimits struct {
 	// MinPrefixV4 and MinPrefixV6 are the shortest prefixes to take: 8 and 16.
 	MinPrefixV4, MinPrefixV6 int

@@ -1,7 +1,7 @@
 package api
 
 // The guards that a feed has to pass before it is believed, by the names that
-// guards.off, logs and the status have for them.
+// guards.disabled, logs and the status have for them.
 const (
 	GuardWrongContent = "wrong-content"
 	GuardShortPrefix  = "short-prefix"
@@ -24,6 +24,8 @@ const (
 )
 
 // GuardInfo describes a guard.
+//
+// +kubebuilder:object:generate=false
 type GuardInfo struct {
 	Name string
 	// What it refuses, in one line of Markdown.

@@ -6,6 +6,8 @@ import (
 )
 
 // Protected is what a feed must not list: a range, or a name with all names below it.
+//
+// +kubebuilder:object:generate=false
 type Protected struct {
 	// Prefix is invalid where it is a name.
 	Prefix netip.Prefix

@@ -19,6 +19,12 @@ type fieldInfo struct {
 	optional bool
 }
 
+var statusTypes = map[reflect.Type]bool{
+	reflect.TypeFor[AccessPolicyStatus](): true,
+	reflect.TypeFor[NetworkSetStatus]():   true,
+	reflect.TypeFor[ThreatFeedStatus]():   true,
+}
+
 var structCache sync.Map // reflect.Type to *structFields
 
 func fieldsOf(t reflect.Type) *structFields {
@@ -39,7 +45,7 @@ func (f *structFields) add(t reflect.Type, prefix []int) {
 		switch {
 		case name == "" && field.Anonymous:
 			f.add(field.Type, index)
-		case field.Type == statusType:
+		case name == "status" && statusTypes[field.Type]:
 			// Written by Pavise, and no field of what users write.
 		case name != "" && name != "-" && field.IsExported():
 			f.byName[name] = len(f.list)

@@ -13,6 +13,8 @@ import (
 // of 10,000 rules in 100 files, a change to one costs a hundredth of the first Load.
 //
 // A Loader is safe for concurrent use; calls of Load take turns.
+//
+// +kubebuilder:object:generate=false
 type Loader struct {
 	mu     sync.Mutex
 	files  map[fileKey]*file

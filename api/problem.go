@@ -19,6 +19,8 @@ const (
 
 // Problem is one thing wrong with what a user wrote, addressed to the person
 // who can mend it.
+//
+// +kubebuilder:object:generate=false
 type Problem struct {
 	// Code is stable: scripts may match it, and docs/problems.md has it as an anchor.
 	Code     string   `json:"code"`

@@ -16,6 +16,8 @@ import (
 //
 // A Set and its objects must not be changed: the next Set of the same Loader shares
 // what did not change. It is safe for concurrent use.
+//
+// +kubebuilder:object:generate=false
 type Set struct {
 	AccessPolicies        []*AccessPolicy
 	ClusterAccessPolicies []*ClusterAccessPolicy

@@ -106,12 +106,15 @@ const (
 // ThreatFeed is a list of addresses or domains that is fetched from a URL, checked,
 // and enforced before every policy.
 //
+// +kubebuilder:validation:XValidation:rule="size(self.metadata.name) <= 63 && !self.metadata.name.contains('.')",message="the name of a feed has up to 63 characters and no dots"
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
 // +kubebuilder:resource:scope=Cluster,shortName=tf,categories=pavise
 // +kubebuilder:printcolumn:name="Action",type=string,JSONPath=`.spec.action`
+// +kubebuilder:printcolumn:name="State",type=string,JSONPath=`.status.state`
 // +kubebuilder:printcolumn:name="Entries",type=integer,JSONPath=`.status.entries`
-// +kubebuilder:printcolumn:name="Updated",type=date,JSONPath=`.status.lastSuccess`
+// +kubebuilder:printcolumn:name="Data Age",type=date,JSONPath=`.status.lastSuccess`
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:printcolumn:name="Error",type=string,JSONPath=`.status.error`,priority=1
 type ThreatFeed struct {
 	metav1.TypeMeta   `json:",inline"`
@@ -124,14 +127,27 @@ type ThreatFeed struct {
 }
 
 // ThreatFeedSpec says where a feed is, how to read it and what its entries do.
+//
+// +kubebuilder:validation:XValidation:rule="self.url.matches('^(?i:https?|file):')",message="it begins with https:, http: or file:",fieldPath=".url"
+// +kubebuilder:validation:XValidation:rule="!self.url.matches('^[^/?]*://[^/?]*@')",message="the URL has a user name or password in it; put credentials in headers",fieldPath=".url"
+// +kubebuilder:validation:XValidation:rule="!self.url.matches('[#[:cntrl:][:space:]]')",message="the URL has a fragment, a space or a control character in it",fieldPath=".url"
+// +kubebuilder:validation:XValidation:rule="has(self.csv) == (has(self.format) && self.format == 'CSV')",message="format CSV needs csv, and csv means nothing with another one"
+// +kubebuilder:validation:XValidation:rule="has(self.json) == (has(self.format) && self.format in ['JSON', 'JSONLines'])",message="formats JSON and JSONLines need json, and json means nothing with another one"
+// +kubebuilder:validation:XValidation:rule="!has(self.minConfidence) || !has(self.format) || self.format in ['Auto', 'STIX', 'TAXII', 'Suricata'] || self.format == 'CSV' && (!has(self.csv) || has(self.csv.confidenceColumn))",message="nothing in this format says how confident the feed is",fieldPath=".minConfidence"
+// +kubebuilder:validation:XValidation:rule="!has(self.tls) || self.url.matches('^(?i:https):')",message="tls means nothing without https",fieldPath=".tls"
+// +kubebuilder:validation:XValidation:rule="!has(self.headers) || size(self.headers) == 0 || !self.url.matches('^(?i:file):')",message="a file is not asked for with headers",fieldPath=".headers"
+// +kubebuilder:validation:XValidation:rule="!has(self.headers) || self.headers.all(h, self.headers.exists_one(o, o.name.lowerAscii() == h.name.lowerAscii()))",message="two headers have the same name",fieldPath=".headers"
+// +kubebuilder:validation:XValidation:rule="!has(self.expireAfter) || duration(self.expireAfter) >= (has(self.refresh) && has(self.refresh.interval) ? duration(self.refresh.interval) : duration('1h'))",message="expireAfter is shorter than the interval",fieldPath=".expireAfter"
 type ThreatFeedSpec struct {
 	// Description is for people.
 	// +kubebuilder:validation:MaxLength=1024
+	// +kubebuilder:validation:MinLength=1
 	// +optional
 	Description string `json:"description,omitempty"`
 	// URL is https:, http: or file:. A relative file: path begins at the folder of the
 	// file that names it.
 	// +kubebuilder:validation:MaxLength=2048
+	// +kubebuilder:validation:MinLength=1
 	URL string `json:"url"`
 	// Content is Addresses, Domains or Mixed (default).
 	// +kubebuilder:default=Mixed
@@ -149,14 +165,17 @@ type ThreatFeedSpec struct {
 	// +optional
 	JSON *FeedJSONOptions `json:"json,omitempty"`
 	// Subdomains is Auto (default), Include or Exclude.
+	// +kubebuilder:default=Auto
 	// +optional
 	Subdomains FeedSubdomains `json:"subdomains,omitempty"`
 	// URLs is Refuse (default) or Host.
+	// +kubebuilder:default=Refuse
 	// +optional
 	URLs FeedURLs `json:"urls,omitempty"`
 	// MinConfidence leaves out entries whose format gives a confidence, 0 to 100, and
 	// gives a lower one: STIX, TAXII, Suricata (its score), CSV with a column for it.
-	// +kubebuilder:validation:Minimum=0
+	// Default none is left out.
+	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=100
 	// +optional
 	MinConfidence int32 `json:"minConfidence,omitempty"`
@@ -186,6 +205,7 @@ type ThreatFeedSpec struct {
 	Refresh FeedRefresh `json:"refresh,omitzero"`
 	// Headers are sent with each request.
 	// +kubebuilder:validation:MaxItems=16
+	// +listType=atomic
 	// +optional
 	Headers []FeedHeader `json:"headers,omitempty"`
 	// TLS says whom to trust and who we are. Only with https.
@@ -193,6 +213,10 @@ type ThreatFeedSpec struct {
 	TLS *FeedTLS `json:"tls,omitempty"`
 	// ExpireAfter takes entries out of force when no fetch succeeded for so long.
 	// Default never: the last good stands, and its age is in the status.
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('0s')",message="it is a duration, such as 90s, 15m or 1h30m"
 	// +optional
 	ExpireAfter *metav1.Duration `json:"expireAfter,omitempty"`
 	// MaxBytes bounds the body after decompression. Default 256 MiB, at most 4 GiB.
@@ -211,17 +235,29 @@ type ThreatFeedSpec struct {
 }
 
 // FeedCSVOptions says where in a line the entry is.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.column) || self.column.matches('^[0-9]+$') || has(self.header) && self.header",message="a column given by name needs header: true",fieldPath=".column"
+// +kubebuilder:validation:XValidation:rule="!has(self.confidenceColumn) || self.confidenceColumn.matches('^[0-9]+$') || has(self.header) && self.header",message="a column given by name needs header: true",fieldPath=".confidenceColumn"
+// +kubebuilder:validation:XValidation:rule="!has(self.confidenceColumn) || self.confidenceColumn != (has(self.column) ? self.column : '1')",message="it is the column of the entries",fieldPath=".confidenceColumn"
 type FeedCSVOptions struct {
 	// Column is a name from the header line or a number, from 1. Default 1.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=256
 	// +optional
 	Column string `json:"column,omitempty"`
 	// ConfidenceColumn is the column of a confidence, 0 to 100. Default none.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=256
 	// +optional
 	ConfidenceColumn string `json:"confidenceColumn,omitempty"`
 	// Delimiter is one character or \t. Default a comma.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=2
 	// +optional
 	Delimiter string `json:"delimiter,omitempty"`
 	// Comment begins lines to pass over. Default #.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=16
 	// +optional
 	Comment string `json:"comment,omitempty"`
 	// Header says that the first line that is no comment names the columns. A column
@@ -234,6 +270,8 @@ type FeedCSVOptions struct {
 type FeedJSONOptions struct {
 	// Path is a JSONPath (RFC 9535) that selects strings: $.data[*].ip
 	// +kubebuilder:validation:MaxLength=512
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:Pattern=`^\$`
 	Path string `json:"path"`
 }
 
@@ -241,31 +279,61 @@ type FeedJSONOptions struct {
 type FeedExcept struct {
 	// CIDRs are address ranges or single addresses, v4 or v6.
 	// +kubebuilder:validation:MaxItems=4096
+	// +kubebuilder:validation:items:MaxLength=64
+	// +kubebuilder:validation:items:Pattern=`^[0-9A-Fa-f:.]+(/[0-9]{1,3})?$`
+	// +listType=atomic
 	// +optional
 	CIDRs []string `json:"cidrs,omitempty"`
 	// Domains stand for themselves and every name below them.
 	// +kubebuilder:validation:MaxItems=4096
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=1024
+	// +kubebuilder:validation:items:Pattern=`^(\*\.)?[^*/: \[\]]*[^*/: \[\].]$`
+	// +listType=atomic
 	// +optional
 	Domains []string `json:"domains,omitempty"`
 }
 
 // FeedRefresh says when to fetch a feed.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.jitter) || duration(self.jitter) <= (has(self.interval) ? duration(self.interval) : duration('1h'))",message="jitter is longer than the interval",fieldPath=".jitter"
 type FeedRefresh struct {
 	// Interval between fetches. Default 1h, at least 10s.
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('10s') && duration(self) <= duration('8760h')",message="it is a duration from 10s to 8760h"
 	// +optional
 	Interval *metav1.Duration `json:"interval,omitempty"`
 	// Jitter is added at random, up to so much. Default a tenth of the interval.
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('0s')",message="it is a duration, such as 90s, 15m or 1h30m"
 	// +optional
 	Jitter *metav1.Duration `json:"jitter,omitempty"`
 	// Timeout bounds one fetch as a whole. Default 2m, at most 1h.
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1s') && duration(self) <= duration('1h')",message="it is a duration from 1s to 1h"
 	// +optional
 	Timeout *metav1.Duration `json:"timeout,omitempty"`
 }
 
 // FeedHeader is a request header with its value here or elsewhere.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.value) != has(self.valueFrom)",message="give one of value and valueFrom"
 type FeedHeader struct {
+	// Name of the header. Those that the fetcher sets itself cannot be given.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=256
+	// +kubebuilder:validation:Pattern="^[-!#$%&'*+.^_`|~0-9A-Za-z]+$"
+	// +kubebuilder:validation:XValidation:rule="!(self.lowerAscii() in ['accept-encoding', 'connection', 'content-length', 'expect', 'host', 'if-match', 'if-modified-since', 'if-none-match', 'if-range', 'if-unmodified-since', 'keep-alive', 'proxy-authenticate', 'proxy-authorization', 'proxy-connection', 'range', 'te', 'trailer', 'transfer-encoding', 'upgrade'])",message="the header is not for a feed to set"
 	Name string `json:"name"`
 	// Value for what is no secret.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=8192
 	// +optional
 	Value string `json:"value,omitempty"`
 	// ValueFrom for what is one.
@@ -279,9 +347,14 @@ type FeedHeader struct {
 type ValueSource struct {
 	// Env is the name of an environment variable of the control plane; it has to begin
 	// with PAVISE_FEED_, so that a feed cannot send other variables away.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=256
+	// +kubebuilder:validation:Pattern=`^PAVISE_FEED_[0-9A-Za-z_]+$`
 	// +optional
 	Env string `json:"env,omitempty"`
 	// File is a path; only in files, and relative as in url.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=4096
 	// +optional
 	File string `json:"file,omitempty"`
 	// SecretKeyRef is a key of a Secret in the control plane's namespace; only on
@@ -292,11 +365,21 @@ type ValueSource struct {
 
 // SecretKeyRef names one key of a Secret.
 type SecretKeyRef struct {
+	// Name of the Secret.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`
 	Name string `json:"name"`
-	Key  string `json:"key"`
+	// Key of its data.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:Pattern=`^[-._a-zA-Z0-9]+$`
+	Key string `json:"key"`
 }
 
 // FeedTLS says whom to trust and who we are.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.certificate) == has(self.key)",message="a certificate and its key belong together"
 type FeedTLS struct {
 	// CA is a PEM bundle to trust instead of the system's.
 	// +optional
@@ -304,18 +387,24 @@ type FeedTLS struct {
 	// Certificate and Key are our own, PEM; both or none.
 	// +optional
 	Certificate *ValueSource `json:"certificate,omitempty"`
+	// Key belongs to the certificate.
 	// +optional
 	Key *ValueSource `json:"key,omitempty"`
 	// ServerName to expect instead of the URL's host.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=1024
 	// +optional
 	ServerName string `json:"serverName,omitempty"`
 }
 
 // FeedGuards change the checks a feed has to pass. Each is on by default.
 type FeedGuards struct {
-	// Off names guards to switch off; docs/feeds.md lists them.
+	// Disabled names guards to switch off; docs/feeds.md lists them.
+	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:items:Enum=wrong-content;short-prefix;multicast;reserved;private;single-label;public-suffix;empty;unreadable;shrink;growth
+	// +listType=atomic
 	// +optional
-	Off []string `json:"off,omitempty"`
+	Off []string `json:"disabled,omitempty"`
 	// MinPrefixV4 is the shortest IPv4 prefix to take. Default 8.
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=32
@@ -340,12 +429,16 @@ type FeedGuards struct {
 	// MaxGrowth is how many times its size a feed may reach in one refresh. Default 5.
 	// Feeds of fewer than 100 entries may shrink and grow as they like.
 	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=1000000
 	// +optional
 	MaxGrowth *int32 `json:"maxGrowth,omitempty"`
 	// Protected lists CIDRs and domains that this feed must not list; what it lists of
 	// them is left out and shown. The control plane's own and the cluster's networks are
 	// always protected.
 	// +kubebuilder:validation:MaxItems=1024
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=1024
+	// +listType=atomic
 	// +optional
 	Protected []string `json:"protected,omitempty"`
 }
@@ -373,6 +466,19 @@ const (
 
 // ThreatFeedStatus says what is in force of a feed and how it got there.
 type ThreatFeedStatus struct {
+	// ObservedGeneration is the metadata.generation that this status is about. Files have
+	// none.
+	// +kubebuilder:validation:Minimum=0
+	// +optional
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+	// Conditions are Accepted, Fetched and InForce. Files have none.
+	// +kubebuilder:validation:MaxItems=8
+	// +listType=map
+	// +listMapKey=type
+	// +optional
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+	// State is Pending, Current, Stale, Refused, Failed, Expired or Suspended.
+	// +optional
 	State FeedState `json:"state,omitempty"`
 	// LastAttempt is when it was last asked for.
 	// +optional
@@ -387,31 +493,50 @@ type ThreatFeedStatus struct {
 	// +optional
 	NextAttempt *metav1.Time `json:"nextAttempt,omitempty"`
 	// Entries in force.
+	// +optional
 	Entries int64 `json:"entries,omitempty"`
-	// Added and Removed by the last change.
-	Added   int64 `json:"added,omitempty"`
+	// Added by the last change.
+	// +optional
+	Added int64 `json:"added,omitempty"`
+	// Removed by the last change.
+	// +optional
 	Removed int64 `json:"removed,omitempty"`
-	// Unreadable, Unsupported and Guarded entries were left out of what is in force.
-	Unreadable  int64 `json:"unreadable,omitempty"`
+	// Unreadable entries were left out of what is in force: nobody could say what they are.
+	// +optional
+	Unreadable int64 `json:"unreadable,omitempty"`
+	// Unsupported entries were left out because they cannot be expressed.
+	// +optional
 	Unsupported int64 `json:"unsupported,omitempty"`
-	Guarded     int64 `json:"guarded,omitempty"`
+	// Guarded entries were left out by a guard.
+	// +optional
+	Guarded int64 `json:"guarded,omitempty"`
 	// Digest of the body in force: sha256:HEX.
+	// +kubebuilder:validation:MaxLength=128
 	// +optional
 	Digest string `json:"digest,omitempty"`
+	// Snapshot that has the entries in it, as sidecars name it: sha256:HEX. Files have none.
+	// +kubebuilder:validation:MaxLength=128
+	// +optional
+	Snapshot string `json:"snapshot,omitempty"`
 	// Error of the last attempt, with the guard's name where a guard refused it.
+	// +kubebuilder:validation:MaxLength=1024
 	// +optional
 	Error string `json:"error,omitempty"`
 	// Left shows the first of the entries that were left out, with line and reason.
 	// +kubebuilder:validation:MaxItems=20
+	// +listType=atomic
 	// +optional
 	Left []FeedLeftOut `json:"left,omitempty"`
 }
 
 // FeedLeftOut is one entry that was not taken.
 type FeedLeftOut struct {
+	// Line of the body, from 1.
 	Line int64 `json:"line"`
 	// Text of the entry, at most 120 characters, control characters escaped.
+	// +kubebuilder:validation:MaxLength=1024
 	Text string `json:"text"`
 	// Reason begins with the guard's name where a guard left it out.
+	// +kubebuilder:validation:MaxLength=1024
 	Reason string `json:"reason"`
 }

@@ -18,7 +18,7 @@ import (
 func Validate(o Object) []Problem {
 	r := &reporter{object: ObjectName(o.kind(), o.GetNamespace(), o.GetName())}
 	validate(r, o)
-	return r.problems
+	return moreProblems(r.problems, "", r.dropped)
 }
 
 // validate checks a decoded object; r says where in the object it is.
@@ -33,6 +33,7 @@ func validate(r *reporter, o Object) {
 		selector(r, "namespaceSelector", &o.Spec.NamespaceSelector)
 		validatePolicy(r, &o.Spec.AccessPolicySpec, "")
 	case *NetworkSet:
+		lengths(r, maxMembers, list{"cidrs", len(o.Spec.CIDRs)}, list{"except", len(o.Spec.Except)}, list{"domains", len(o.Spec.Domains)})
 		ranges(r, o.Spec.CIDRs, o.Spec.Except)
 		domains(r, "domains", o.Spec.Domains)
 	case *Workload:
@@ -98,6 +99,7 @@ func validatePolicy(r *reporter, spec *AccessPolicySpec, namespace string) {
 	}
 	names := map[string]int{}
 	r.in("ingress")
+	atMost(r, len(spec.Ingress), maxRules)
 	for i := range spec.Ingress {
 		rule := &spec.Ingress[i]
 		r.at(i)
@@ -117,6 +119,7 @@ func validatePolicy(r *reporter, spec *AccessPolicySpec, namespace string) {
 	r.out()
 	clear(names)
 	r.in("egress")
+	atMost(r, len(spec.Egress), maxRules)
 	for i := range spec.Egress {
 		rule := &spec.Egress[i]
 		r.at(i)
@@ -195,6 +198,29 @@ func bound[T any](r *reporter, list []T, most int) {
 		r.report(CodeEmptyList, "remove the field if that is meant", "the empty list matches everything")
 	}
 	atMost(r, len(list), most)
+}
+
+// The bounds of lists that are not told where they are checked, as the markers of the types
+// have them. An API server takes objects of a megabyte and a half, which is about maxMembers.
+const (
+	maxRules     = 512
+	maxPeerItems = 4096
+	maxMembers   = 100_000
+)
+
+// list is the name of a list and its length.
+type list struct {
+	name string
+	n    int
+}
+
+// lengths checks several lists against one bound.
+func lengths(r *reporter, most int, lists ...list) {
+	for _, l := range lists {
+		r.in(l.name)
+		atMost(r, l.n, most)
+		r.out()
+	}
 }
 
 func atMost(r *reporter, n, most int) {

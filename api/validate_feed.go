@@ -9,10 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-var (
-	threatFeedType = reflect.TypeFor[ThreatFeed]()
-	statusType     = reflect.TypeFor[ThreatFeedStatus]()
-)
+var threatFeedType = reflect.TypeFor[ThreatFeed]()
 
 const (
 	// maxFeeds bounds the feeds of a set: each has a bit in what the proxies look up,
@@ -145,7 +142,8 @@ func checkFeedDomain(s string) *fault {
 func feedGuards(r *reporter, g *FeedGuards) {
 	r.in("guards")
 	defer r.out()
-	r.in("off")
+	r.in("disabled")
+	atMost(r, len(g.Off), 64)
 	guards := Guards()
 	for i, name := range g.Off {
 		r.at(i)

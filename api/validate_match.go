@@ -226,6 +226,11 @@ func validateValue(r *reporter, m *ValueMatch) {
 	if len(given) > 1 {
 		r.report(CodeValueKind, "keep one of them", "%s are given at once", enumerate(given))
 	}
+	for _, v := range []struct{ name, value string }{{"exact", m.Exact}, {"prefix", m.Prefix}} {
+		if len(v.value) > maxPathBytes {
+			r.reportIn(v.name, CodeValue, "", "the value has %d bytes and may have %d", len(v.value), maxPathBytes)
+		}
+	}
 	if hasControl(m.Exact) {
 		r.reportIn("exact", CodeValue, "", "%s has a control character", quote(m.Exact))
 	}

@@ -6,6 +6,9 @@ import (
 	"unicode/utf8"
 )
 
+// maxPathBytes bounds a path, and the value of a header or parameter.
+const maxPathBytes = 8192
+
 func validatePath(r *reporter, m *PathMatch) {
 	var given []string
 	for _, k := range []struct {
@@ -51,6 +54,8 @@ func checkLiteralPath(path string) *fault {
 // What is shown of it is the template, where the path comes from one.
 func checkPath(path, shown string) *fault {
 	switch {
+	case len(path) > maxPathBytes:
+		return faultf(CodePath, "", "the path has %d bytes and may have %d", len(path), maxPathBytes)
 	case path == "" || path[0] != '/':
 		return faultf(CodePath, "write "+quote("/"+shown), "%s does not begin with /", quote(shown))
 	case strings.ContainsAny(path, "?#"):
@@ -150,6 +155,9 @@ func isHex(c byte) bool {
 
 // checkTemplate checks the variables, and what is between them as a path.
 func checkTemplate(template string) *fault {
+	if len(template) > maxPathBytes {
+		return faultf(CodePath, "", "the path has %d bytes and may have %d", len(template), maxPathBytes)
+	}
 	segments := strings.Split(template, "/")
 	names := map[string]bool{}
 	for i, s := range segments {

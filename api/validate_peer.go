@@ -10,16 +10,18 @@ import (
 // validatePeer checks one item of from or to. The namespace is that of the
 // policy, "" in a ClusterAccessPolicy.
 func validatePeer(r *reporter, p *Peer, names []string, namespace string) {
+	// A list that is given and empty counts too: one that was generated and came out empty
+	// would otherwise leave the peer to its other field.
 	var given []string
 	for _, k := range []struct {
 		name  string
 		given bool
 	}{
-		{"cidrs", len(p.CIDRs) > 0},
+		{"cidrs", p.CIDRs != nil},
 		{"selectors", p.NamespaceSelector != nil || p.PodSelector != nil},
-		{"serviceAccounts", len(p.ServiceAccounts) > 0},
-		{"networkSets", len(p.NetworkSets) > 0},
-		{"domains", len(names) > 0},
+		{"serviceAccounts", p.ServiceAccounts != nil},
+		{"networkSets", p.NetworkSets != nil},
+		{"domains", names != nil},
 	} {
 		if k.given {
 			given = append(given, k.name)
@@ -29,12 +31,14 @@ func validatePeer(r *reporter, p *Peer, names []string, namespace string) {
 	switch {
 	case exceptAlone:
 		r.reportIn("except", CodeExceptAlone, "give cidrs in the same item", "except takes ranges out of cidrs, and there are none")
-	case len(given) == 0:
+	case len(p.CIDRs)+len(p.ServiceAccounts)+len(p.NetworkSets)+len(names) == 0 && p.NamespaceSelector == nil && p.PodSelector == nil:
 		r.report(CodePeerEmpty, "for anybody leave the whole list out", "the peer names nobody")
 	}
 	if len(given) > 1 {
 		r.report(CodePeerMixed, "make one item of the list of each", "the peer gives %s at once", enumerate(given))
 	}
+	lengths(r, maxPeerItems, list{"cidrs", len(p.CIDRs)}, list{"except", len(p.Except)},
+		list{"serviceAccounts", len(p.ServiceAccounts)}, list{"networkSets", len(p.NetworkSets)}, list{"domains", len(names)})
 	if !exceptAlone {
 		ranges(r, p.CIDRs, p.Except)
 	}

@@ -122,6 +122,15 @@ bench-xds: need-go ## measure serving 10,000 sidecars beside go-control-plane's 
 soak: envoy build ## run a sidecar under mixed traffic for 20 minutes, and see whether anything grows
 	go run ./benchmarks/soak $(ARGS)
 
+.PHONY: cluster
+cluster: need-go need-gcc ## bring up a Kubernetes of one node on this machine, until Ctrl-C; needs root
+	test/cluster/build
+	go run ./test/cluster/run $(ARGS)
+
+.PHONY: generate
+generate: need-go ## generate the custom resources and what copies them
+	cd internal/crdgen && go run .
+
 .PHONY: docs
 docs: need-go ## generate the reference pages
 	go run ./internal/docsgen

@@ -12,15 +12,25 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"pavise.dev/pavise/xds"
+	"pavise.dev/pavise/xds/fleet"
 )
 
-// child is a server process. It says its usage without any content, and where it listens
+// window is how long nothing has to change before what pods do is taken over, as package
+// kube/source has it by default, and maxWindow how long that waits at most.
+const (
+	window    = 20 * time.Millisecond
+	maxWindow = 200 * time.Millisecond
+)
+
+// child is a server process. It says its memory without any content, and where it listens
 // with its certificate, in a line each; takes commands, a line each, and answers each with a line:
 //
 //	change POLICY VERSION   gives the sidecars of the policy another version of it
 //	arrive NODE, depart NODE
+//	cpu                     processor time in µs since the sets of the last change began
 //	usage                   resident memory in MB, processor time in µs
 func child(ctx context.Context, kind string, o options, commands *bufio.Scanner) error {
 	pair, err := certificate()
@@ -32,34 +42,25 @@ func child(ctx context.Context, kind string, o options, commands *bufio.Scanner)
 		return err
 	}
 	s := map[string]func() server{
-		"bare": func() server { return &bare{} }, "pavise": newPavise, "snapshots": newSnapshots,
+		"bare": func() server { return newBare() }, "pavise": newPavise, "snapshots": newSnapshots,
 	}[kind]
 	if s == nil {
 		return fmt.Errorf("there is no server %q", kind)
 	}
-	c := &control{options: o, server: s(), content: make([]*xds.Resources, o.workloads)}
-	runtime.GC()
-	debug.FreeOSMemory()
+	c := &control{options: o, server: s(), events: make(chan func(), 1024)}
 	empty, err := usage() // before there is any content
 	if err != nil {
 		return err
 	}
-	if kind == "bare" {
-		o.workloads = 0 // it has no content
-	}
-	for w := range o.workloads {
-		if c.content[w], err = c.make(w, o.policyOf(w), 0); err != nil {
-			return err
-		}
-	}
-	for n := range min(o.nodes, o.nodes*o.workloads) {
-		if err := c.server.set(ctx, nodeName(n), c.content[o.workloadOf(n)]); err != nil {
+	if kind != "bare" { // whose memory is to have none
+		if err := c.begin(ctx); err != nil {
 			return err
 		}
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	ended := make(chan error, 1)
 	go func() { ended <- c.server.run(ctx, l, serverTLS(pair)) }()
+	go c.follow(ctx)
 	fmt.Println(empty)
 	fmt.Println(l.Addr(), strings.ReplaceAll(string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: pair.Certificate[0]})), "\n", "|"))
 	for commands.Scan() {
@@ -76,10 +77,86 @@ func child(ctx context.Context, kind string, o options, commands *bufio.Scanner)
 	return commands.Err()
 }
 
+// control is the rest of a control plane, the same for all servers.
 type control struct {
 	options
 	server  server
-	content []*xds.Resources
+	cluster *cluster
+	fleet   *fleet.Fleet
+	events  chan func() // what pods do
+	began   float64     // processor time in µs when the last change was handed over
+	sets    []set
+}
+
+type set struct {
+	node string
+	r    *xds.Resources
+}
+
+// Set notes what the fleet hands over, so that it can be timed without the translation, which
+// is the same for all servers.
+func (c *control) Set(_ context.Context, node string, r *xds.Resources) error {
+	c.sets = append(c.sets, set{node, r})
+	return nil
+}
+
+func (c *control) Forget(node string) { c.server.forget(node) }
+
+func (c *control) begin(ctx context.Context) error {
+	_, ours := c.server.(pavise)
+	c.cluster = newCluster(c.options)
+	c.fleet = fleet.New(fleet.Config{Server: c, Messages: !ours, Options: xds.Options{Resolver: xds.DefaultResolver, Module: true}})
+	return c.apply(ctx)
+}
+
+func (c *control) apply(ctx context.Context) error {
+	u, err := c.cluster.take()
+	if err != nil {
+		return err
+	}
+	if _, err := c.fleet.Apply(ctx, u); err != nil {
+		return err
+	}
+	if c.began, err = processor(); err != nil {
+		return err
+	}
+	for _, s := range c.sets {
+		if err := c.server.set(ctx, s.node, s.r); err != nil {
+			return err
+		}
+	}
+	c.sets = nil
+	return nil
+}
+
+// follow takes over what pods do once it is quiet for a moment, as a source of Kubernetes does.
+func (c *control) follow(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case e := <-c.events:
+			e()
+		}
+		latest, quiet := time.NewTimer(maxWindow), time.NewTimer(window)
+		for more := true; more; {
+			select {
+			case <-ctx.Done():
+				return
+			case e := <-c.events:
+				e()
+				quiet.Reset(window)
+			case <-quiet.C:
+				more = false
+			case <-latest.C:
+				more = false
+			}
+		}
+		if err := c.apply(ctx); err != nil && ctx.Err() == nil {
+			fmt.Fprintln(os.Stderr, "xds:", err)
+			os.Exit(1)
+		}
+	}
 }
 
 func (c *control) do(ctx context.Context, words []string) (string, error) {
@@ -96,47 +173,32 @@ func (c *control) do(ctx context.Context, words []string) (string, error) {
 	}
 	switch {
 	case words[0] == "change" && len(args) == 2:
-		return "ok", c.change(ctx, args[0], args[1])
+		if c.fleet == nil {
+			if err := c.begin(ctx); err != nil {
+				return "", err
+			}
+		}
+		c.cluster.change(args[0], args[1])
+		return "ok", c.apply(ctx)
 	case words[0] == "arrive" && len(args) == 1:
-		return "ok", c.server.set(ctx, nodeName(args[0]), c.content[c.workloadOf(args[0])])
-	case words[0] == "depart" && len(args) == 1:
-		c.server.forget(nodeName(args[0]))
+		c.events <- func() { c.cluster.arrive(args[0]) }
 		return "ok", nil
+	case words[0] == "depart" && len(args) == 1:
+		c.events <- func() { c.cluster.depart(args[0]) }
+		return "ok", nil
+	case words[0] == "cpu":
+		now, err := processor()
+		return fmt.Sprintf("%.0f", now-c.began), err
 	case words[0] == "usage":
-		runtime.GC()
-		debug.FreeOSMemory()
 		return usage()
 	}
 	return "", fmt.Errorf("no command: %v", words)
 }
 
-// make translates, and has Pavise's server keep the sealed form alone, as package fleet would.
-func (c *control) make(workload, p, version int) (*xds.Resources, error) {
-	r, err := translate(workload, p, version)
-	if _, ours := c.server.(pavise); err != nil || !ours {
-		return r, err
-	}
-	return r.Sealed()
-}
-
-func (c *control) change(ctx context.Context, p, version int) error {
-	for _, w := range c.workloadsOf(p) {
-		r, err := c.make(w, p, version)
-		if err != nil {
-			return err
-		}
-		c.content[w] = r
-		for n := w; n < c.nodes; n += c.workloads {
-			if err := c.server.set(ctx, nodeName(n), r); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
 // usage of this process: resident memory without files, and processor time.
 func usage() (string, error) {
+	runtime.GC()
+	debug.FreeOSMemory()
 	b, err := os.ReadFile("/proc/self/status")
 	if err != nil {
 		return "", err
@@ -150,9 +212,13 @@ func usage() (string, error) {
 	if err != nil {
 		return "", err
 	}
+	cpu, err := processor()
+	return fmt.Sprintf("%.3f %.0f", kb/1024, cpu), err
+}
+
+// processor time of this process, in µs.
+func processor() (float64, error) {
 	var r syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &r); err != nil {
-		return "", err
-	}
-	return fmt.Sprintf("%.3f %d", kb/1024, (r.Utime.Nano()+r.Stime.Nano())/1000), nil
+	err := syscall.Getrusage(syscall.RUSAGE_SELF, &r)
+	return float64(r.Utime.Nano()+r.Stime.Nano()) / 1000, err
 }

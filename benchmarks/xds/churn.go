@@ -40,7 +40,7 @@ func (l *lab) churnFor(ctx context.Context, f *figures) error {
 		case <-tick.C:
 		}
 		if done%2 == 0 {
-			n := l.nodes + done
+			n := 2*l.nodes + done
 			if _, err := l.ask("arrive %d", n); err != nil {
 				return err
 			}
@@ -65,6 +65,6 @@ func (l *lab) churnFor(ctx context.Context, f *figures) error {
 		g.leave()
 	}
 	slices.Sort(took)
-	f.arrival = quantile(took, 99)
+	f.own = quantile(took, 99)
 	return nil
 }

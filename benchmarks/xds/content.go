@@ -2,12 +2,11 @@ package main
 
 import (
 	"fmt"
-	"net/netip"
-	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"pavise.dev/pavise/api"
-	"pavise.dev/pavise/policy"
-	"pavise.dev/pavise/xds"
+	"pavise.dev/pavise/xds/fleet"
 )
 
 // workloadOf is the workload of a node, policyOf the policy that selects a workload.
@@ -15,37 +14,108 @@ func (o options) workloadOf(node int) int   { return node % o.workloads }
 func (o options) policyOf(workload int) int { return workload % o.policies }
 func (o options) concerned() int            { return o.nodes / o.policies }
 func nodeName(node int) string              { return fmt.Sprintf("bench/pod-%d", node) }
-func (o options) workloadsOf(p int) (w []int) {
-	for i := p; i < o.workloads; i += o.policies {
-		w = append(w, i)
-	}
-	return w
-}
+func workloadName(workload int) string      { return fmt.Sprintf("app-%d", workload) }
 
+// rules of a policy.
 const rules = 10
 
-// translate makes the resources of a workload, under its policy in a version.
-func translate(workload, policyNumber, version int) (*xds.Resources, error) {
-	var b strings.Builder
-	fmt.Fprintf(&b, `apiVersion: pavise.dev/v1alpha1
-kind: Workload
-metadata: {name: app-%[1]d, namespace: bench, labels: {group: g%[2]d}}
-spec: {inbound: [{name: http, port: 8080, upstream: "127.0.0.1:8081"}]}
----
-apiVersion: pavise.dev/v1alpha1
-kind: AccessPolicy
-metadata: {name: p%[2]d, namespace: bench}
-spec:
-  selector: {matchLabels: {group: g%[2]d}}
-  ingress:
-`, workload, policyNumber)
+// cluster is what an API server would have: workloads with pods and a Service each, and
+// policies. Each policy selects as many workloads as any other, and its peers are those of one
+// workload: the policy of that number.
+type cluster struct {
+	options
+	workloads []*api.Workload
+	policies  []*api.AccessPolicy
+	pods      []map[int]struct{} // by workload
+	update    fleet.Update       // nodes that came and went
+}
+
+func newCluster(o options) *cluster {
+	c := &cluster{options: o, pods: make([]map[int]struct{}, o.workloads), update: fleet.Update{Nodes: map[string]string{}}}
+	for w := range o.workloads {
+		c.pods[w] = map[int]struct{}{}
+		c.workloads = append(c.workloads, nil)
+	}
+	for p := range o.policies {
+		c.policies = append(c.policies, c.policy(p, 0))
+	}
+	for n := range o.nodes {
+		w := o.workloadOf(n)
+		c.pods[w][n] = struct{}{}
+		c.update.Nodes[nodeName(n)] = "bench/" + workloadName(w)
+	}
+	for w := range o.workloads {
+		c.renew(w)
+	}
+	return c
+}
+
+// renew makes a workload again, with the pods that it has.
+func (c *cluster) renew(w int) {
+	o := &api.Workload{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "bench", Name: workloadName(w), Labels: map[string]string{
+			"app": workloadName(w), "group": fmt.Sprintf("g%d", c.policyOf(w)),
+		}},
+		Spec: api.WorkloadSpec{
+			ServiceAccount: "app", Transparent: &api.Transparent{},
+			ServiceAddresses: []string{fmt.Sprintf("10.96.%d.%d", w>>8&255, w&255)},
+		},
+	}
+	for n := range c.pods[w] {
+		o.Spec.Addresses = append(o.Spec.Addresses, fmt.Sprintf("10.%d.%d.%d", 128+n>>16&127, n>>8&255, n&255))
+	}
+	c.workloads[w] = o
+}
+
+func (c *cluster) policy(p, version int) *api.AccessPolicy {
+	o := &api.AccessPolicy{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "bench", Name: fmt.Sprintf("p%d", p), Generation: int64(version)},
+		Spec:       api.AccessPolicySpec{Selector: metav1.LabelSelector{MatchLabels: map[string]string{"group": fmt.Sprintf("g%d", p)}}},
+	}
+	peers := []api.Peer{{PodSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": workloadName(p)}}}}
 	for i := range rules {
-		fmt.Fprintf(&b, "    - {name: r%d, action: Allow, http: [{methods: [GET], paths: [{prefix: /p%d/v%d/resource-%d}]}]}\n", i, policyNumber, version, i)
+		o.Spec.Ingress = append(o.Spec.Ingress, api.IngressRule{
+			Name: fmt.Sprintf("r%d", i), Action: api.ActionAllow, From: peers,
+			RuleMatch: api.RuleMatch{HTTP: []api.HTTPMatch{{
+				Methods: []string{"GET"}, Paths: []api.PathMatch{{Prefix: fmt.Sprintf("/p%d/v%d/resource-%d", p, version, i)}},
+			}}},
+		})
 	}
-	set, problems := api.Parse("bench.yaml", []byte(b.String()))
-	m, more := policy.Compile(set)
-	if problems = append(problems, more...); api.HasErrors(problems) {
-		return nil, fmt.Errorf("the workload of the benchmark: %v", problems)
+	return o
+}
+
+func (c *cluster) change(p, version int) { c.policies[p] = c.policy(p, version) }
+
+func (c *cluster) arrive(node int) {
+	w := c.workloadOf(node)
+	c.pods[w][node] = struct{}{}
+	c.renew(w)
+	c.update.Nodes[nodeName(node)] = "bench/" + workloadName(w)
+}
+
+func (c *cluster) depart(node int) {
+	w := c.workloadOf(node)
+	delete(c.pods[w], node)
+	c.renew(w)
+	delete(c.update.Nodes, nodeName(node))
+	c.update.Left = append(c.update.Left, nodeName(node))
+}
+
+// take is the update since the last.
+func (c *cluster) take() (fleet.Update, error) {
+	objects := make([]api.Object, 0, len(c.workloads)+len(c.policies))
+	for _, w := range c.workloads {
+		objects = append(objects, w)
 	}
-	return xds.Translate(m, m.Workloads, xds.Options{Resolver: netip.MustParseAddrPort("127.0.0.1:15054")})
+	for _, p := range c.policies {
+		objects = append(objects, p)
+	}
+	set, problems := api.NewSet(objects...)
+	if api.HasErrors(problems) {
+		return fleet.Update{}, fmt.Errorf("the objects of the benchmark: %v", problems)
+	}
+	u := c.update
+	u.Set = set
+	c.update = fleet.Update{Nodes: map[string]string{}}
+	return u, nil
 }

@@ -22,7 +22,9 @@ type figures struct {
 	p50, p99, push   float64
 	strayed, failed  int64
 	reconnect        float64
-	churn, arrival   float64
+	change           float64 // processor time of a whole change, by push
+	arrival          float64 // to the last of those whom it concerns
+	churn, own       float64 // events a second, and an arrival to its own configuration
 }
 
 // lab is one server process and its clients.
@@ -151,11 +153,16 @@ func measure(ctx context.Context, kind string, o options) (f figures, err error)
 		f.connected, _, err = l.usage()
 	}
 	fmt.Printf("%s: %d connected in %.1f s, %.0f MB\n", kind, o.nodes, took.Seconds(), f.connected)
-	if err == nil && kind != "bare" {
+	if err == nil && kind == "bare" { // it has no content before its memory was measured
+		if _, err = l.ask("change 0 0"); err == nil {
+			err = l.wait(first, o.nodes, 2*time.Minute)
+		}
+	}
+	if err == nil {
 		err = l.changesOf(first, &f)
 	}
 	if err == nil && kind == "pavise" {
-		err = l.churnFor(first, &f)
+		err = errors.Join(l.arrivalsOf(first, &f), l.churnFor(first, &f))
 	}
 	leave()
 	l.clients.Wait()
@@ -180,6 +187,7 @@ func (l *lab) changesOf(ctx context.Context, f *figures) error {
 		return err
 	}
 	var took []float64
+	serving := 0.0
 	for i := range l.changes {
 		p := i % l.policies
 		others := l.others(p)
@@ -192,12 +200,45 @@ func (l *lab) changesOf(ctx context.Context, f *figures) error {
 		}
 		took = append(took, float64(time.Since(begin).Microseconds())/1000)
 		f.strayed += l.others(p) - others
+		text, err := l.ask("cpu")
+		if err != nil {
+			return err
+		}
+		var used float64
+		if _, err := fmt.Sscan(text, &used); err != nil {
+			return err
+		}
+		serving += used
 	}
 	_, after, err := l.usage()
 	slices.Sort(took)
 	f.p50, f.p99 = quantile(took, 50), quantile(took, 99)
-	f.push = (after - before) / float64(l.changes*l.concerned())
+	pushes := float64(l.changes * l.concerned())
+	f.push, f.change = serving/pushes, (after-before)/pushes
 	return err
+}
+
+// arrivalsOf has pods arrive one after another in workloads that policies name as peers, and
+// times each to the last acknowledgement of those whom it concerns. The pods stay.
+func (l *lab) arrivalsOf(ctx context.Context, f *figures) error {
+	var took []float64
+	for i := range l.changes {
+		p := i % l.policies // the peer of the policy of its number
+		node := l.nodes + i/l.policies*l.workloads + p
+		others := l.others(p)
+		begin := time.Now()
+		if _, err := l.ask("arrive %d", node); err != nil {
+			return err
+		}
+		if err := l.wait(ctx, l.concerned(), time.Minute); err != nil {
+			return fmt.Errorf("an arrival: %w", err)
+		}
+		took = append(took, float64(time.Since(begin).Microseconds())/1000)
+		f.strayed += l.others(p) - others
+	}
+	slices.Sort(took)
+	f.arrival = quantile(took, 99)
+	return nil
 }
 
 // others is what those have received whom the policy does not select.

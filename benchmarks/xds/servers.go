@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"net"
+	"sync"
 	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -14,6 +15,7 @@ import (
 	serverv3 "github.com/envoyproxy/go-control-plane/pkg/server/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
+	"google.golang.org/protobuf/types/known/anypb"
 
 	"pavise.dev/pavise/xds"
 )
@@ -55,28 +57,85 @@ func serveGRPC(ctx context.Context, l net.Listener, c *tls.Config, s discoveryv3
 	return g.Serve(l)
 }
 
-// bare receives, and sends one empty response for each type, so that clients know that
-// they are connected.
+// bare is what no server can do without: it receives, and sends what it is told to, marshalled
+// beforehand, to whom it is told. At first it sends one empty response for each type, so that
+// clients know that they are connected.
 type bare struct {
 	discoveryv3.UnimplementedAggregatedDiscoveryServiceServer
+
+	mu      sync.Mutex
+	streams map[string]chan *discoveryv3.DeltaDiscoveryResponse
+	last    *xds.Resources
+	made    *discoveryv3.DeltaDiscoveryResponse // of the last
+}
+
+func newBare() *bare {
+	return &bare{streams: map[string]chan *discoveryv3.DeltaDiscoveryResponse{}}
 }
 
 func (b *bare) run(ctx context.Context, l net.Listener, c *tls.Config) error {
 	return serveGRPC(ctx, l, c, b)
 }
-func (*bare) set(context.Context, string, *xds.Resources) error { return nil }
-func (*bare) forget(string)                                     {}
 
-func (*bare) DeltaAggregatedResources(s discoveryv3.AggregatedDiscoveryService_DeltaAggregatedResourcesServer) error {
-	for {
-		q, err := s.Recv()
-		if err != nil {
-			return nil //nolint:nilerr // the client has gone
-		}
-		if q.GetResponseNonce() == "" {
-			if err := s.Send(&discoveryv3.DeltaDiscoveryResponse{TypeUrl: q.GetTypeUrl(), Nonce: "1"}); err != nil {
+func (b *bare) set(_ context.Context, node string, r *xds.Resources) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.last != r {
+		b.last, b.made = r, &discoveryv3.DeltaDiscoveryResponse{TypeUrl: resourcev3.ExtensionConfigType, Nonce: "2"}
+		for name, x := range r.Extensions {
+			body, err := anypb.New(x)
+			if err != nil {
 				return err
 			}
+			b.made.Resources = append(b.made.Resources, &discoveryv3.Resource{Name: name, Version: r.Digest[:16], Resource: body})
+		}
+	}
+	select {
+	case b.streams[node] <- b.made:
+	default: // not connected, or another is on its way
+	}
+	return nil
+}
+
+func (*bare) forget(string) {}
+
+func (b *bare) DeltaAggregatedResources(s discoveryv3.AggregatedDiscoveryService_DeltaAggregatedResourcesServer) error {
+	asked := make(chan *discoveryv3.DeltaDiscoveryRequest)
+	go func() {
+		defer close(asked)
+		for {
+			q, err := s.Recv()
+			if err != nil {
+				return
+			}
+			select {
+			case asked <- q:
+			case <-s.Context().Done():
+				return
+			}
+		}
+	}()
+	out := make(chan *discoveryv3.DeltaDiscoveryResponse, 1)
+	for {
+		var m *discoveryv3.DeltaDiscoveryResponse
+		select {
+		case q, ok := <-asked:
+			if !ok {
+				return nil
+			}
+			if id := q.GetNode().GetId(); id != "" {
+				b.mu.Lock()
+				b.streams[id] = out
+				b.mu.Unlock()
+			}
+			if q.GetResponseNonce() != "" {
+				continue
+			}
+			m = &discoveryv3.DeltaDiscoveryResponse{TypeUrl: q.GetTypeUrl(), Nonce: "1"}
+		case m = <-out:
+		}
+		if err := s.Send(m); err != nil {
+			return err
 		}
 	}
 }

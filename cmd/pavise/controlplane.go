@@ -1,3 +1,5 @@
+//go:build !sidecar
+
 package main
 
 import (
@@ -6,19 +8,14 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
 	"path/filepath"
 	"sync/atomic"
-	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
 	"pavise.dev/pavise/admin"
 	"pavise.dev/pavise/api"
-	"pavise.dev/pavise/feeds"
-	"pavise.dev/pavise/feeds/replica"
-	"pavise.dev/pavise/feeds/snapshot"
 	"pavise.dev/pavise/internal/decisions"
 	"pavise.dev/pavise/internal/servertls"
 	"pavise.dev/pavise/internal/watch"
@@ -40,8 +37,7 @@ type controlPlane struct {
 	policies *folder
 	server   *xds.Server
 	feeds    *feedKeeper
-	store    *replica.Store
-	publish  chan string // the newest snapshot to publish
+	served   *feedServer
 	tlsFiles *servertls.Certificates
 	recent   ring
 	denied   atomic.Int64
@@ -49,23 +45,44 @@ type controlPlane struct {
 
 func controlPlaneCommand() *cobra.Command {
 	var o controlPlaneOptions
+	var k clusterOptions
+	var onKubernetes bool
 	var logLevel string
 	cmd := &cobra.Command{
-		Use:   "control-plane --config DIR --tls-cert FILE --tls-key FILE --client-ca FILE",
+		Use:   "control-plane (--config DIR --tls-cert FILE --tls-key FILE --client-ca FILE | --kubernetes --injector-config FILE)",
 		Short: "Serve policies and feeds to the agents of other machines",
 		Long: `Control-plane compiles the folder and gives each workload's agent what is for that
 workload: a client proves by its certificate which one it is, by the URI
 pavise://node/NAMESPACE/NAME among its subject alternative names, and gets no other's.
 Feeds are fetched and compiled here, and served as one snapshot, and as deltas.
 
+With --kubernetes policies and feeds are objects of an API server and workloads its pods. A
+client proves by a token for the audience pavise which pod it is. New pods of labelled
+namespaces are given a sidecar. What became of policies and feeds is written into their
+status, by the one replica that leads.
+
 Exit codes: 0 stopped, 1 the folder has errors at the start, 2 usage, 3 a port, a
-certificate or a folder cannot be had.`,
-		Example: `  pavise control-plane --config ./policies --tls-cert cp.pem --tls-key cp.key --client-ca ca.pem`,
-		Args:    cobra.NoArgs,
+certificate, a folder or the cluster cannot be had.`,
+		Example: `  pavise control-plane --config ./policies --tls-cert cp.pem --tls-key cp.key --client-ca ca.pem
+  pavise control-plane --kubernetes --injector-config injector.yaml`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var err error
 			if o.log, err = logger(cmd.ErrOrStderr(), logLevel); err != nil {
 				return err
+			}
+			if onKubernetes {
+				if err := k.check(&o); err != nil {
+					return &exitError{exitUsage, err}
+				}
+				c, err := newClusterPlane(cmd.Context(), o, k)
+				if err != nil {
+					return failed(err)
+				}
+				return failed(c.run(cmd.Context()))
+			}
+			if err := o.check(cmd); err != nil {
+				return &exitError{exitUsage, err}
 			}
 			c, err := newControlPlane(o)
 			if err != nil {
@@ -81,13 +98,22 @@ certificate or a folder cannot be had.`,
 	f.StringVar(&o.tls.Certificate, "tls-cert", "", "file with the certificate of the control plane, PEM; read anew when it changes")
 	f.StringVar(&o.tls.Key, "tls-key", "", "file with its key, PEM; likewise")
 	f.StringVar(&o.tls.ClientCA, "client-ca", "", "file with the authorities of the agents' certificates, PEM; likewise")
-	for _, name := range []string{"config", "tls-cert", "tls-key", "client-ca"} {
-		_ = cmd.MarkFlagRequired(name)
-	}
+	f.BoolVar(&onKubernetes, "kubernetes", false, "take policies, feeds and workloads from a cluster")
+	k.register(f)
 	f.StringVar(&o.runDir, "run-dir", defaultRunDir(), "directory for sockets")
 	stateFlag(cmd, &o.state)
 	f.StringVar(&logLevel, "log-level", "info", "debug, info, warn or error")
 	return cmd
+}
+
+// check says what is missing for a folder.
+func (o *controlPlaneOptions) check(cmd *cobra.Command) error {
+	for _, name := range []string{"config", "tls-cert", "tls-key", "client-ca"} {
+		if !cmd.Flags().Changed(name) {
+			return fmt.Errorf("--%s is missing; it is needed but with --kubernetes", name)
+		}
+	}
+	return nil
 }
 
 func newControlPlane(o controlPlaneOptions) (*controlPlane, error) {
@@ -97,10 +123,9 @@ func newControlPlane(o controlPlaneOptions) (*controlPlane, error) {
 		}
 	}
 	c := &controlPlane{
-		controlPlaneOptions: o, feeds: newFeedKeeper(o.state, o.log.With("from", "feeds")), publish: make(chan string, 1),
+		controlPlaneOptions: o, feeds: newFeedKeeper(o.state, o.log.With("from", "feeds")),
 		policies: &folder{dir: o.config, log: o.log, target: target{Options: xds.Options{Resolver: xds.DefaultResolver, Module: true}, each: true}},
 	}
-	c.feeds.published = c.published
 	if err := c.policies.load(); err != nil {
 		return nil, err
 	}
@@ -108,95 +133,36 @@ func newControlPlane(o controlPlaneOptions) (*controlPlane, error) {
 	if c.tlsFiles, err = servertls.New(o.tls, o.log, "h2", "http/1.1"); err != nil {
 		return nil, failed(err)
 	}
-	if c.store, err = replica.OpenStore(replica.StoreConfig{Dir: filepath.Join(o.state, "published"), Logger: o.log.With("from", "feeds")}); err != nil {
+	if c.served, err = newFeedServer(c.feeds, o.state, o.log.With("from", "feeds")); err != nil {
 		return nil, failed(err)
 	}
 	c.server = xds.NewServer(xds.ServerConfig{Socket: filepath.Join(o.runDir, "xds.sock"), Decisions: c.decision, Logger: o.log})
-	if err := c.feeds.set(c.policies.inUse()); err != nil {
-		return nil, errors.Join(failed(err), c.store.Close())
+	if err := c.feeds.set(c.policies.inUse().set, c.policies.inUse().model); err != nil {
+		c.served.close()
+		return nil, failed(err)
 	}
 	if c.feeds.get() == nil {
-		err = c.publishEmpty()
+		err = c.served.publishEmpty()
 	}
 	return c, failed(err)
 }
 
-// publishEmpty has something to give to agents that ask for feeds where there are none.
-func (c *controlPlane) publishEmpty() error {
-	path := filepath.Join(c.state, "empty")
-	b, err := snapshot.NewBuilder(nil, snapshot.KeyOf(nil))
-	if err != nil {
-		return err
-	}
-	if _, err := snapshot.Save(path, b); err != nil {
-		return err
-	}
-	c.publish <- path
-	return nil
-}
-
-// published has the newest snapshot published; one that was not taken up yet is passed
-// over.
-func (c *controlPlane) published(path string) {
-	select {
-	case <-c.publish:
-	default:
-	}
-	c.publish <- path
-}
-
 func (c *controlPlane) run(ctx context.Context) error {
 	defer c.feeds.close()
-	defer c.store.Close() // a lock that goes with the process
+	defer c.served.close()
 	if err := c.offer(ctx); err != nil {
 		return err
 	}
-	handler := replica.NewHandler(replica.HandlerConfig{Store: c.store, Logger: c.log.With("from", "feeds")})
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return c.serveAgents(gctx) })
-	g.Go(func() error { return c.serveFeeds(gctx, handler) })
+	g.Go(func() error { return c.served.serve(gctx, c.listenFeeds, c.tlsFiles.Config(), nil) })
 	g.Go(func() error { return c.server.Run(gctx) })
 	g.Go(func() error { return admin.Serve(gctx, adminSocket(c.runDir), c) })
 	g.Go(func() error { return watch.Folder(gctx, c.config, c.log, func() { c.reload(gctx) }) })
 	g.Go(func() error { return c.feeds.run(gctx) })
-	g.Go(func() error { c.publishAll(gctx); return nil })
+	g.Go(func() error { return c.served.publishAll(gctx) })
 	c.log.Info("serving", "config", c.config, "agents", c.listen, "feeds", c.listenFeeds, "workloads", len(c.policies.inUse().resources))
 	return g.Wait()
-}
-
-// firstRound bounds how long agents wait for the feeds of a control plane that starts.
-const firstRound = 15 * time.Second
-
-// publishAll publishes until the context ends. The first snapshot waits until every feed
-// was asked for: an agent that starts would else be ready with some of them only.
-func (c *controlPlane) publishAll(ctx context.Context) {
-	wait, cancel := context.WithTimeout(ctx, firstRound)
-	err := await(wait, c.asked)
-	cancel()
-	if err != nil && ctx.Err() == nil {
-		c.log.Warn("agents get the feeds that there are", "error", err)
-	}
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case path := <-c.publish:
-			if err := c.store.Publish(ctx, path); err != nil && ctx.Err() == nil {
-				c.log.Error("a snapshot could not be published; agents keep the last", "error", err)
-			}
-		}
-	}
-}
-
-// asked says which feed was never asked for.
-func (c *controlPlane) asked() error {
-	list, _ := c.feeds.status()
-	for _, f := range list {
-		if f.State == api.FeedPending {
-			return fmt.Errorf("feed %s was not asked for yet", f.Name)
-		}
-	}
-	return nil
 }
 
 func (c *controlPlane) serveAgents(ctx context.Context) error {
@@ -208,25 +174,6 @@ func (c *controlPlane) serveAgents(ctx context.Context) error {
 		return err
 	}
 	return c.server.RunTLS(ctx, l, c.tlsFiles.Config())
-}
-
-func (c *controlPlane) serveFeeds(ctx context.Context, h *replica.Handler) error {
-	if c.listenFeeds == "none" {
-		return nil
-	}
-	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", c.listenFeeds)
-	if err != nil {
-		return err
-	}
-	srv := replica.Server(h, nil)
-	srv.TLSConfig = c.tlsFiles.Config()
-	srv.ErrorLog = slog.NewLogLogger(c.log.Handler(), slog.LevelDebug)
-	stop := context.AfterFunc(ctx, func() { _ = srv.Close() })
-	defer stop()
-	if err := srv.ServeTLS(l, "", ""); !errors.Is(err, http.ErrServerClosed) {
-		return err
-	}
-	return nil
 }
 
 // offer gives each agent its resources. A workload that is gone keeps what it had, as its
@@ -247,7 +194,7 @@ func (c *controlPlane) reload(ctx context.Context) {
 		return
 	}
 	now := c.policies.inUse()
-	if err := c.feeds.set(now); err != nil {
+	if err := c.feeds.set(now.set, now.model); err != nil {
 		c.log.Error("the feeds of the folder could not be taken; those of before stay", "error", err)
 	}
 	if now.model.Digest == before.model.Digest && now.target == before.target {
@@ -276,15 +223,6 @@ func (c *controlPlane) Feeds() *filter.Engine {
 		return nil
 	}
 	return c.feeds.engine
-}
-
-// controlPlaneStatus is what status shows.
-type controlPlaneStatus struct {
-	folderState
-	// Nodes by name.
-	Nodes       map[string]xds.Status `json:"nodes"`
-	Feeds       []feeds.Status        `json:"feeds,omitempty"`
-	FeedTrouble string                `json:"feedTrouble,omitempty"`
 }
 
 // Status implements admin.Source.

@@ -134,7 +134,7 @@ func (o *authzOptions) keeper() (func(context.Context) error, error) {
 	if err := privateDir("state", o.state); err != nil {
 		return nil, err
 	}
-	follower, err := followFeeds(o.feedsURL, filepath.Join(o.state, "feeds"), o.ca, o.server.Engine, o.server.Logger)
+	follower, err := followFeeds(o.feedsURL, filepath.Join(o.state, "feeds"), o.ca, "", o.server.Engine, o.server.Logger)
 	if err != nil {
 		return nil, err
 	}

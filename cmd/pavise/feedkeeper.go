@@ -9,10 +9,12 @@ import (
 	"slices"
 	"sync"
 
+	"pavise.dev/pavise/api"
 	"pavise.dev/pavise/feeds"
 	"pavise.dev/pavise/feeds/fetch"
 	"pavise.dev/pavise/feeds/guard"
 	"pavise.dev/pavise/feeds/snapshot"
+	"pavise.dev/pavise/policy"
 	"pavise.dev/pavise/proxy/filter"
 )
 
@@ -25,7 +27,11 @@ type feedKeeper struct {
 	// published is told of each snapshot that comes into force; may be nil. It is set before
 	// the first feeds are.
 	published func(path string)
-	opened    chan struct{} // closed when there is a manager
+	// secrets of feeds; nil outside of Kubernetes. It is set before the first feeds are.
+	secrets feeds.Secrets
+	// changed is told when one was published; may be nil. It is set before the first feeds are.
+	changed func()
+	opened  chan struct{} // closed when there is a manager
 
 	mu      sync.Mutex
 	manager *feeds.Manager
@@ -39,11 +45,12 @@ func newFeedKeeper(state string, log *slog.Logger) *feedKeeper {
 	return &feedKeeper{state: state, log: log, engine: &filter.Engine{}, opened: make(chan struct{})}
 }
 
-// set takes the feeds of a folder that is in order. With an error, those of before stay.
-func (k *feedKeeper) set(c *compiled) error {
+// set takes the feeds of a set that is in order, and the places that none of them may list.
+// With an error, those of before stay.
+func (k *feedKeeper) set(set *api.Set, m *policy.Model) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.trouble = k.take(feeds.FromSet(c.set), ownPlaces(c.model))
+	k.trouble = k.take(feeds.FromSet(set), ownPlaces(m))
 	return k.trouble
 }
 
@@ -68,10 +75,13 @@ func (k *feedKeeper) take(list []feeds.Feed, own []guard.Place) error {
 }
 
 func (k *feedKeeper) open() error {
-	m, client, err := openFeeds(k.state, k.log, func(path string, s *snapshot.Snapshot) {
+	m, client, err := openFeeds(k.state, k.secrets, k.log, func(path string, s *snapshot.Snapshot) {
 		k.engine.Swap(s)
 		if k.published != nil {
 			k.published(path)
+		}
+		if k.changed != nil {
+			k.changed()
 		}
 	})
 	if errors.Is(err, feeds.ErrLocked) {
@@ -86,12 +96,12 @@ func (k *feedKeeper) open() error {
 }
 
 // openFeeds takes a state directory. Both are to be closed.
-func openFeeds(state string, log *slog.Logger, published func(string, *snapshot.Snapshot)) (*feeds.Manager, *fetch.Client, error) {
+func openFeeds(state string, secrets feeds.Secrets, log *slog.Logger, published func(string, *snapshot.Snapshot)) (*feeds.Manager, *fetch.Client, error) {
 	if err := privateDir("state", state); err != nil {
 		return nil, nil, err
 	}
 	client := fetch.New(fetch.Options{UserAgent: fetch.UserAgent(buildVersion()), Log: log})
-	m, err := feeds.Open(feeds.Config{Dir: state, Client: client, Published: published, Log: log})
+	m, err := feeds.Open(feeds.Config{Dir: state, Client: client, Secrets: secrets, Published: published, Log: log})
 	if err != nil {
 		client.Close()
 		return nil, nil, err

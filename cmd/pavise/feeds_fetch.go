@@ -44,7 +44,7 @@ usage, 3 the state directory is in use by a running process, or cannot be writte
 			if err != nil {
 				return err
 			}
-			m, client, err := openFeeds(from.state, slog.New(slog.DiscardHandler), nil)
+			m, client, err := openFeeds(from.state, nil, slog.New(slog.DiscardHandler), nil)
 			if errors.Is(err, feeds.ErrLocked) {
 				return failed(fmt.Errorf("%w; `pavise feeds list` shows when. To fetch now, stop it", err))
 			}

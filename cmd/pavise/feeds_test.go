@@ -68,7 +68,7 @@ func TestFetchBesideARunningProcess(t *testing.T) {
 	}
 	k := newFeedKeeper(state, slog.New(slog.DiscardHandler))
 	c := &compiled{set: loaded(t, config)}
-	if err := k.set(c); !errors.Is(err, feeds.ErrLocked) || !strings.Contains(err.Error(), "--state") {
+	if err := k.set(c.set, c.model); !errors.Is(err, feeds.ErrLocked) || !strings.Contains(err.Error(), "--state") {
 		t.Errorf("run: %v", err)
 	}
 	if list, trouble := k.status(); list != nil || !strings.Contains(trouble, "in use by another process") {
@@ -78,7 +78,7 @@ func TestFetchBesideARunningProcess(t *testing.T) {
 		t.Fatal(err)
 	}
 	// A reload tries again.
-	if err := k.set(c); err != nil {
+	if err := k.set(c.set, c.model); err != nil {
 		t.Fatal(err)
 	}
 	if list, trouble := k.status(); len(list) != 1 || trouble != "" {
@@ -128,7 +128,7 @@ spec: {inbound: [{address: ` + addr + `, port: 80, upstream: "198.51.100.9:80"}]
 		}
 		set := loaded(t, config)
 		model, _ := policy.Compile(set)
-		if err := k.set(&compiled{set: set, model: model}); err != nil {
+		if err := k.set(set, model); err != nil {
 			t.Fatal(err)
 		}
 		if err := k.get().Compile(t.Context()); err != nil {

@@ -2,7 +2,9 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"log/slog"
+	"net/http"
 	"os"
 	"strings"
 	"time"
@@ -15,7 +17,7 @@ import (
 
 // followFeeds makes what keeps the snapshot of a control plane current in a folder, and the
 // engine of this process with it.
-func followFeeds(url, dir string, files relay.TLS, e *filter.Engine, log *slog.Logger) (*replica.Follower, error) {
+func followFeeds(url, dir string, files relay.TLS, tokenFile string, e *filter.Engine, log *slog.Logger) (*replica.Follower, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, fmt.Errorf("where this binary is: %w", err)
@@ -26,12 +28,37 @@ func followFeeds(url, dir string, files relay.TLS, e *filter.Engine, log *slog.L
 		Jitter: time.Second,
 		Loaded: func(path string, _ snapshot.Digest) { swapSnapshot(e, path, log) },
 	}
+	if tokenFile != "" {
+		c.Authorize = func(r *http.Request) error { return bearer(r, tokenFile) }
+	}
 	if strings.HasPrefix(url, "https://") && files.CAFile != "" {
 		if c.TLS, err = files.Config(); err != nil {
 			return nil, err
 		}
 	}
 	return replica.New(c)
+}
+
+// maxToken bounds a file with a token, in octets.
+const maxToken = 64 << 10
+
+// bearer sends the token that the file has now: the kubelet writes a new one every hour.
+func bearer(r *http.Request, file string) error {
+	f, err := os.Open(file)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxToken+1))
+	if err != nil {
+		return err
+	}
+	token := strings.TrimSpace(string(b))
+	if token == "" || len(b) > maxToken || strings.ContainsFunc(token, func(c rune) bool { return c <= ' ' || c > '~' }) {
+		return fmt.Errorf("%s has no token in it", file)
+	}
+	r.Header.Set("Authorization", "Bearer "+token)
+	return nil
 }
 
 // swapSnapshot puts the snapshot in a file in force in this process, and says whether it is.

@@ -78,8 +78,9 @@ workload. Every verdict has a reason by name.`,
 		SilenceErrors: true,
 		Version:       buildVersion(),
 	}
-	cmd.AddCommand(runCommand(), agentCommand(), controlPlaneCommand(), redirectCommand(), extAuthzCommand(), proveCommand(), checkCommand(), explainCommand(), statusCommand(),
+	cmd.AddCommand(runCommand(), agentCommand(), redirectCommand(), waitCommand(), extAuthzCommand(), proveCommand(), checkCommand(), explainCommand(),
 		feedsCommand(), lookupCommand(), demoCommand(), versionCommand())
+	cmd.AddCommand(clusterCommands()...)
 	return cmd
 }
 

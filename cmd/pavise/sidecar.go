@@ -6,8 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
+	"os"
 	"path/filepath"
 	"sync/atomic"
 	"time"
@@ -21,6 +24,7 @@ import (
 	"pavise.dev/pavise/proxy/dns"
 	"pavise.dev/pavise/proxy/filter"
 	"pavise.dev/pavise/proxy/health"
+	appprobe "pavise.dev/pavise/proxy/probe"
 	"pavise.dev/pavise/xds"
 	"pavise.dev/pavise/xds/relay"
 )
@@ -36,6 +40,7 @@ type agent struct {
 	engine   *filter.Engine
 	resolver *resolver // nil where none is wanted
 	names    *dns.Server
+	probes   http.Handler // of the application; nil where there are none
 	// accessLog takes Envoy's, of which the relay knows the listeners.
 	accessLog func(*xds.AccessLogMessage)
 	recent    ring
@@ -58,6 +63,9 @@ func newAgent(ctx context.Context, o agentOptions) (*agent, error) {
 		}
 	}
 	a := &agent{agentOptions: o, engine: &filter.Engine{}, envoyAdm: envoy.NewAdmin(filepath.Join(o.runDir, "envoy.sock"))}
+	if a.probes, err = probesOf(os.Getenv(probesEnv), os.Getenv(podIPEnv), o.log); err != nil {
+		return nil, err
+	}
 	if err := a.follow(); err != nil {
 		return nil, err
 	}
@@ -95,7 +103,7 @@ func (a *agent) follow() (err error) {
 	if a.module == "" {
 		return fmt.Errorf("there is no module (%s) to ask the feeds: build it with `make build`, or name it with --module", moduleFile)
 	}
-	a.follower, err = followFeeds(a.feedsURL, dir, a.tls, a.engine, a.log.With("from", "feeds"))
+	a.follower, err = followFeeds(a.feedsURL, dir, a.tls, a.tokenFile, a.engine, a.log.With("from", "feeds"))
 	return err
 }
 
@@ -239,8 +247,36 @@ func (a *agent) metricsPage() http.Handler {
 			return io.NopCloser(bytes.NewReader(b)), err
 		},
 	})
+	if a.probes != nil {
+		mux.Handle("GET "+appprobe.Prefix, a.probes)
+	}
 	return mux
 }
+
+// What the injector says to the agent by the environment.
+const (
+	probesEnv = "PAVISE_PROBES" // what the kubelet's probes were, see package probe
+	podIPEnv  = "PAVISE_POD_IP"
+)
+
+// probesOf answers the kubelet's probes for the application; nil where there are none.
+func probesOf(text, podIP string, log *slog.Logger) (http.Handler, error) {
+	if text == "" {
+		return nil, nil //nolint:nilnil // no handler is what is wanted
+	}
+	set, err := appprobe.Parse([]byte(text))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", probesEnv, err)
+	}
+	ip, err := netip.ParseAddr(podIP)
+	if err != nil {
+		return nil, fmt.Errorf("%s=%q is not the address of the pod, which its probes go to", podIPEnv, podIP)
+	}
+	return appprobe.Handler(set, appprobe.Config{Target: ip, Own: sidecarPorts, Logger: log.With("from", "probes")})
+}
+
+// sidecarPorts are those of the agent and its Envoy.
+var sidecarPorts = []uint16{15000, 15001, 15006, 15020, 15021, 15053}
 
 // serveHTTP answers at an address until the context ends; "none" is no address.
 func serveHTTP(ctx context.Context, address string, h http.Handler) error {

@@ -78,7 +78,7 @@ func newStandalone(ctx context.Context, o standaloneOptions) (*standalone, error
 	if err := s.policies.load(); err != nil {
 		return nil, err
 	}
-	if err := s.feeds.set(s.policies.inUse()); err != nil {
+	if err := s.feeds.set(s.policies.inUse().set, s.policies.inUse().model); err != nil {
 		return nil, failed(err)
 	}
 	if err := errors.Join(s.prepare(path), s.prepareResolver(ctx)); err != nil {
@@ -181,7 +181,7 @@ func (s *standalone) reloadAndSet(ctx context.Context) {
 		return
 	}
 	c := s.policies.inUse()
-	if err := s.feeds.set(c); err != nil {
+	if err := s.feeds.set(c.set, c.model); err != nil {
 		s.log.Error("the feeds of the folder could not be taken; those of before stay", "error", err)
 	}
 	if c.model.Digest == before.model.Digest && c.target == before.target {

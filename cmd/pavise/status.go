@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -20,6 +21,7 @@ import (
 
 func statusCommand() *cobra.Command {
 	var runDir, output string
+	var o statusOptions
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Show what the running process enforces",
@@ -32,11 +34,7 @@ process answers.`,
   pavise status -o json`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			var raw json.RawMessage
-			if err := admin.NewClient(adminSocket(runDir)).Status(cmd.Context(), &raw); err != nil {
-				return failed(err)
-			}
-			s, err := readStatus(raw)
+			s, err := o.read(cmd.Context(), runDir)
 			if err != nil {
 				return failed(err)
 			}
@@ -58,7 +56,27 @@ process answers.`,
 	}
 	cmd.Flags().StringVar(&runDir, "run-dir", defaultRunDir(), "run directory of the process to ask")
 	outputFlag(cmd, &output)
+	clusterStatus(cmd, &o)
 	return cmd
+}
+
+// statusOptions say whom to ask.
+type statusOptions struct {
+	// cluster asks one, if that is what is wanted; nil where it cannot be.
+	cluster func(context.Context) (s status, wanted bool, err error)
+}
+
+func (o *statusOptions) read(ctx context.Context, runDir string) (status, error) {
+	if o.cluster != nil {
+		if s, wanted, err := o.cluster(ctx); wanted || err != nil {
+			return s, err
+		}
+	}
+	var raw json.RawMessage
+	if err := admin.NewClient(adminSocket(runDir)).Status(ctx, &raw); err != nil {
+		return nil, err
+	}
+	return readStatus(raw)
 }
 
 // status is that of one kind of process.
@@ -70,8 +88,9 @@ type status interface {
 // readStatus tells by its fields which kind of process answered.
 func readStatus(raw json.RawMessage) (status, error) {
 	var has struct {
-		Node  string          `json:"node"`
-		Nodes json.RawMessage `json:"nodes"`
+		Node    string          `json:"node"`
+		Nodes   json.RawMessage `json:"nodes"`
+		Cluster string          `json:"cluster"`
 	}
 	err := json.Unmarshal(raw, &has)
 	s := status(&standaloneStatus{})
@@ -80,6 +99,8 @@ func readStatus(raw json.RawMessage) (status, error) {
 		s = &agentStatus{}
 	case has.Nodes != nil:
 		s = &controlPlaneStatus{}
+	case has.Cluster != "":
+		s = &clusterState{}
 	}
 	return s, errors.Join(err, json.Unmarshal(raw, s))
 }

@@ -27,6 +27,13 @@ var forbidden = map[string][]string{
 	"proxy/extauthz":     {module + "xds", module + "admin"},
 	"feeds/replica":      {module + "policy", module + "xds", module + "proxy", "google.golang.org/grpc"},
 	"internal/policygen": {module + "xds", "github.com/envoyproxy/"},
+	"proxy/probe":        {module + "api", module + "policy", module + "xds", "k8s.io/"},
+	"injector":           {module + "policy", module + "xds", module + "kube", "github.com/envoyproxy/", "k8s.io/client-go/kubernetes"},
+	"kube/netpol":        {module + "xds", "k8s.io/client-go"},
+	"kube/validate":      {module + "xds", "k8s.io/client-go"},
+	"kube/identity":      {module + "policy", module + "xds", module + "api"},
+	"kube/certs":         {module + "policy", module + "xds", module + "api"},
+	"kube/source":        {module + "admin", module + "proxy", module + "injector"},
 }
 
 // direct lists who may import a module at all.
@@ -45,6 +52,9 @@ var direct = map[string][]string{
 	"github.com/theory/jsonpath":             {"api", "feeds/parse"},
 	"github.com/yl2chen/cidranger":           {"benchmarks"},
 	"github.com/fsnotify/fsnotify":           {"internal/watch"},
+	"k8s.io/client-go":                       {"kube", "injector", "deploy/install", "cmd", "test"},
+	"sigs.k8s.io/controller-runtime":         {"kube", "cmd", "test"},
+	"github.com/google/go-containerregistry": {"deploy/image", "test/cluster"},
 }
 
 // never lists what a folder may not import itself, whatever its dependencies do.
@@ -117,6 +127,18 @@ func TestPackageComments(t *testing.T) {
 	for _, line := range list(t, "-f", `{{.ImportPath}}={{len .Doc}}{{"\n"}}`, "./...") {
 		if strings.HasSuffix(line, "=0") {
 			t.Errorf("%s has no package comment", strings.TrimSuffix(line, "=0"))
+		}
+	}
+}
+
+// TestSidecarHasNoKubernetes: there is one sidecar for every pod, and it has no use for the
+// libraries of the control plane.
+func TestSidecarHasNoKubernetes(t *testing.T) {
+	for _, dep := range list(t, "-deps", "-tags", "sidecar", "./cmd/pavise") {
+		for _, bad := range []string{"k8s.io/client-go", "k8s.io/api/", "sigs.k8s.io/controller-runtime"} {
+			if strings.HasPrefix(dep, bad) {
+				t.Errorf("the binary of the sidecar depends on %s", dep)
+			}
 		}
 	}
 }

@@ -31,6 +31,9 @@ type Config struct {
 	// Options for every node. Feeds is set by the Fleet: where there is the module, and a feed
 	// that is not suspended.
 	Options xds.Options
+	// Messages keeps what resources were marshalled from, for a Server that needs it; an
+	// [xds.Server] does not, and it is most of the memory.
+	Messages bool
 	// Translations is how many workloads are translated at once. Default GOMAXPROCS.
 	Translations int
 	// Logger is told what each update came to; nil is silent.

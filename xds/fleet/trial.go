@@ -178,6 +178,9 @@ func (f *Fleet) translate(ctx context.Context, t *trial) error {
 				r, err := xds.Translate(t.model, []*policy.Workload{w}, t.options)
 				if err == nil {
 					r.Digest = w.Digest()
+					if !f.config.Messages {
+						r, err = r.Sealed()
+					}
 				}
 				mu.Lock()
 				if err != nil {

@@ -1,0 +1,198 @@
+//go:build !sidecar
+
+package main
+
+import (
+	"errors"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"pavise.dev/pavise/api"
+	"pavise.dev/pavise/feeds"
+	"pavise.dev/pavise/proxy/health"
+)
+
+// pages are for the kubelet and for Prometheus.
+func (c *clusterPlane) pages() http.Handler {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(clusterMetrics{c}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4}))
+	mux.Handle("GET /healthz", health.Live())
+	mux.Handle("GET /readyz", health.Ready(
+		health.Check{Name: "inventory", Holds: c.complete},
+		health.Check{Name: "certificate", Holds: c.certificateHolds},
+	))
+	return mux
+}
+
+func (c *clusterPlane) certificateHolds() error {
+	if expiry := c.expiry(); !expiry.IsZero() && !time.Now().Before(expiry) {
+		return errors.New("it expired at " + expiry.Format(time.RFC3339))
+	}
+	return nil
+}
+
+// expiry of the certificate that is served.
+func (c *clusterPlane) expiry() time.Time {
+	if c.given != nil {
+		at, _ := c.given.State()
+		return at
+	}
+	return c.certs.Expiry()
+}
+
+// trouble is what is wrong with the certificates, empty if nothing is.
+func (c *clusterPlane) trouble() string {
+	if c.given != nil {
+		if _, err := c.given.State(); err != "" {
+			return err
+		}
+	}
+	return c.certs.Problem()
+}
+
+// clusterMetrics reads what the parts of a control plane count when it is asked. The labels are
+// names of feeds, states and reasons: their number is bounded by the configuration and by this
+// code. No label is a pod, a workload or a policy.
+type clusterMetrics struct{ c *clusterPlane }
+
+var (
+	descSidecars     = metric("control_plane_sidecars", "Sidecars that were given resources by this replica or are connected to it, by state.", "state")
+	descStreams      = metric("control_plane_streams", "Streams of resources that are open.")
+	descSyncing      = metric("control_plane_streams_syncing", "Streams that are given their first resources.")
+	descWaiting      = metric("control_plane_streams_waiting", "Streams that wait for that.")
+	descPlaneNACKs   = metric("control_plane_refusals", "Refusals by the sidecars that are known.")
+	descLeading      = metric("control_plane_leading", "Whether this replica writes to the API server.")
+	descObjects      = metric("control_plane_objects", "What the inventory has, by kind.", "kind")
+	descEvents       = metric("control_plane_events_total", "Events of the API server.")
+	descUpdates      = metric("control_plane_updates_total", "Updates of what sidecars are given, by outcome.", "outcome")
+	descProblems     = metric("control_plane_problems", "Problems with objects, by severity.", "severity")
+	descNotNewest    = metric("control_plane_objects_last_good", "Objects of which an earlier version is in force.")
+	descOutOfForce   = metric("control_plane_objects_out_of_force", "Objects of which no version is in force.")
+	descHeld         = metric("control_plane_workloads_held", "Workloads that are given nothing new.")
+	descReviews      = metric("token_reviews_total", "Tokens of sidecars, by what became of them.", "outcome")
+	descReviewing    = metric("token_reviews_waiting", "Tokens that wait for a review.")
+	descExpiry       = metric("certificate_expiry_timestamp_seconds", "When the certificate expires; 0 for none.")
+	descCertTrouble  = metric("certificate_trouble", "Whether something is wrong with the certificates or with handing them out.")
+	descAdmission    = metric("admission_total", "Answers to the API server, by what was asked and what became of it.", "path", "outcome", "reason")
+	descFeedEntries  = metric("feed_entries", "Entries in force.", "feed")
+	descFeedState    = metric("feed_state", "1 for the state of a feed.", "feed", "state")
+	descFeedSuccess  = metric("feed_last_success_timestamp_seconds", "When the source last confirmed what is in force; 0 for never.", "feed")
+	descFeedsTrouble = metric("feeds_trouble", "Whether the feeds of before stay because the newest cannot be taken.")
+)
+
+// Describe says nothing, which makes it an unchecked collector.
+func (clusterMetrics) Describe(chan<- *prometheus.Desc) {}
+
+// Collect implements prometheus.Collector.
+func (m clusterMetrics) Collect(ch chan<- prometheus.Metric) {
+	c, p := collector{ch}, m.c
+	c.sidecars(p)
+	c.gauge(descLeading, truth(p.leading.Load()))
+	st := p.source.Stats()
+	for kind, n := range map[string]int{"pod": st.Pods, "workload": st.Workloads, "sidecar": st.Nodes} {
+		c.gauge(descObjects, float64(n), kind)
+	}
+	c.counter(descEvents, float64(st.Events))
+	c.counter(descUpdates, float64(st.Updates), "applied")
+	c.counter(descUpdates, float64(st.Failures), "failed")
+	c.report(p)
+	t := p.tokens.Stats()
+	for outcome, n := range map[string]uint64{
+		"reviewed": t.Reviews - t.Failures - t.Refusals, "refused": t.Refusals, "failed": t.Failures, "known": t.Hits, "malformed": t.Malformed, "turned-away": t.Full,
+	} {
+		c.counter(descReviews, float64(n), outcome)
+	}
+	c.gauge(descReviewing, float64(t.Waiting))
+	c.gauge(descExpiry, stampOf(p.expiry()))
+	c.gauge(descCertTrouble, truth(p.trouble() != ""))
+	for _, a := range p.admitted.Counts() {
+		c.counter(descAdmission, float64(a.N), a.Path, a.Outcome, a.Reason)
+	}
+	c.counter(descDenied, float64(p.denied.Load()))
+	list, trouble := p.feeds.status()
+	c.gauge(descFeedsTrouble, truth(trouble != ""))
+	c.feeds(list)
+}
+
+func (c collector) sidecars(p *clusterPlane) {
+	states := map[string]int{"in-force": 0, "pending": 0, "refused": 0, "away": 0}
+	refusals := 0
+	for _, n := range p.server.Nodes() {
+		refusals += n.NACKs
+		states[sidecarState(n.Status)]++
+	}
+	for state, n := range states {
+		c.gauge(descSidecars, float64(n), state)
+	}
+	c.gauge(descPlaneNACKs, float64(refusals))
+	l := p.server.Load()
+	c.gauge(descStreams, float64(l.Streams))
+	c.gauge(descSyncing, float64(l.Syncing))
+	c.gauge(descWaiting, float64(l.Waiting))
+}
+
+func (c collector) report(p *clusterPlane) {
+	p.mu.Lock()
+	r, converted := p.report, p.converted
+	p.mu.Unlock()
+	count := map[api.Severity]int{api.Error: 0, api.Warning: 0}
+	for _, list := range [][]api.Problem{r.Problems, converted} {
+		for i := range list {
+			count[list[i].Severity]++
+		}
+	}
+	for severity, n := range count {
+		c.gauge(descProblems, float64(n), string(severity))
+	}
+	c.gauge(descNotNewest, float64(len(r.LastGood)))
+	c.gauge(descOutOfForce, float64(len(r.OutOfForce)))
+	c.gauge(descHeld, float64(len(r.Held)))
+}
+
+// feedStates are all that a feed can be in.
+var feedStates = []api.FeedState{
+	api.FeedPending, api.FeedCurrent, api.FeedStale, api.FeedRefused, api.FeedFailed, api.FeedExpired, api.FeedSuspended,
+}
+
+func (c collector) feeds(list []feeds.Status) {
+	for _, f := range list {
+		c.gauge(descFeedEntries, float64(f.Entries), f.Name)
+		success := time.Time{}
+		if f.LastSuccess != nil {
+			success = f.LastSuccess.Time
+		}
+		c.gauge(descFeedSuccess, stampOf(success), f.Name)
+		for _, s := range feedStates {
+			c.gauge(descFeedState, truth(f.State == s), f.Name, string(s))
+		}
+	}
+}
+
+// Status implements admin.Source.
+func (c *clusterPlane) Status() any {
+	c.mu.Lock()
+	r, converted := c.report, c.converted
+	c.mu.Unlock()
+	s := clusterState{
+		Cluster: c.namespace + "/" + c.revision, Replica: c.identity, Leading: c.leading.Load(), Digest: c.fleet.Model().Digest,
+		Sidecars: map[string]int{}, Problems: slices.Concat(r.Problems, converted),
+		LastGood: r.LastGood, OutOfForce: r.OutOfForce, Held: r.Held, Certificate: c.expiry(), Trouble: c.trouble(),
+	}
+	inventory := c.source.Stats()
+	s.Pods, s.Workloads = inventory.Pods, inventory.Workloads
+	if err := c.complete(); err != nil {
+		s.Missing = err.Error()
+	}
+	for _, n := range c.server.Nodes() {
+		s.Sidecars[sidecarState(n.Status)]++
+	}
+	s.Feeds, s.FeedTrouble = c.feeds.status()
+	return s
+}

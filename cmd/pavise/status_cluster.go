@@ -1,0 +1,243 @@
+//go:build !sidecar
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/portforward"
+	"k8s.io/client-go/transport/spdy"
+
+	"pavise.dev/pavise/deploy/install"
+	"pavise.dev/pavise/injector"
+	kubestatus "pavise.dev/pavise/kube/status"
+)
+
+// adminPort is where a replica has its admin pages, on its loopback.
+const adminPort = 15016
+
+// clusterStatus adds to status what asks a cluster.
+func clusterStatus(cmd *cobra.Command, o *statusOptions) {
+	f := cmd.Flags()
+	var kubeconfig, namespace string
+	var on bool
+	f.BoolVar(&on, "kubernetes", false, "show every sidecar of a cluster instead")
+	f.StringVar(&kubeconfig, "kubeconfig", "", "file that says where the cluster is; default as kubectl")
+	f.StringVar(&namespace, "namespace", install.DefaultNamespace, "namespace of the control plane")
+	cmd.Long = strings.Replace(cmd.Long, "\n\nExit codes", `
+
+With --kubernetes it asks every replica of the control plane in a cluster, by a port that is
+forwarded to it, and shows every pod that has a sidecar.
+
+Exit codes`, 1)
+	cmd.Example += "\n  pavise status --kubernetes"
+	o.cluster = func(ctx context.Context) (status, bool, error) {
+		if !on {
+			return nil, false, nil
+		}
+		s, err := readCluster(ctx, kubeconfig, namespace)
+		return s, true, err
+	}
+}
+
+// sidecarList is the sidecars of a cluster.
+type sidecarList struct {
+	// Replicas are those of the control plane, with what keeps one from answering.
+	Replicas map[string]string    `json:"replicas"`
+	Sidecars []kubestatus.Sidecar `json:"sidecars"`
+	// Unshielded are pods of labelled namespaces that run without a sidecar.
+	Unshielded []string `json:"unshielded,omitempty"`
+}
+
+func readCluster(ctx context.Context, kubeconfig, namespace string) (*sidecarList, error) {
+	config, err := kubernetesConfig(kubeconfig)
+	if err != nil {
+		return nil, err
+	}
+	clients, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return nil, err
+	}
+	planes, err := clients.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{LabelSelector: "app.kubernetes.io/component=control-plane,app.kubernetes.io/name=pavise"})
+	if err != nil {
+		return nil, err
+	}
+	if len(planes.Items) == 0 {
+		return nil, fmt.Errorf("there is no control plane in namespace %s; name another with --namespace, or run pavise install", namespace)
+	}
+	out := &sidecarList{Replicas: map[string]string{}}
+	replicas := map[string]kubestatus.Fetch{}
+	for i := range planes.Items {
+		p := &planes.Items[i]
+		if p.Status.Phase != corev1.PodRunning {
+			out.Replicas[p.Name] = "it is " + string(p.Status.Phase)
+			continue
+		}
+		base, stop, err := forward(config, clients, namespace, p.Name)
+		if err != nil {
+			out.Replicas[p.Name] = err.Error()
+			continue
+		}
+		defer stop()
+		out.Replicas[p.Name] = ""
+		replicas[p.Name] = func(ctx context.Context, query url.Values) (io.ReadCloser, error) {
+			return getPage(ctx, base+"/debug/sidecars?"+query.Encode())
+		}
+	}
+	if out.Sidecars, err = kubestatus.Collect(ctx, replicas); err != nil {
+		// Which replica it is the error says.
+		out.Replicas["?"] = err.Error()
+	}
+	out.Unshielded, err = unshielded(ctx, clients)
+	return out, err
+}
+
+func getPage(ctx context.Context, address string) (io.ReadCloser, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	if resp.StatusCode != http.StatusOK {
+		_ = resp.Body.Close()
+		return nil, errors.New(resp.Status)
+	}
+	return resp.Body, nil
+}
+
+// forward opens a port of this machine that leads to the admin pages of a pod.
+func forward(config *rest.Config, clients *kubernetes.Clientset, namespace, pod string) (base string, stop func(), err error) {
+	transport, upgrader, err := spdy.RoundTripperFor(config)
+	if err != nil {
+		return "", nil, err
+	}
+	at := clients.CoreV1().RESTClient().Post().Resource("pods").Namespace(namespace).Name(pod).SubResource("portforward").URL()
+	dialer := spdy.NewDialer(upgrader, &http.Client{Transport: transport}, http.MethodPost, at)
+	stopped, ready := make(chan struct{}), make(chan struct{})
+	f, err := portforward.NewOnAddresses(dialer, []string{"127.0.0.1"}, []string{fmt.Sprintf("0:%d", adminPort)}, stopped, ready, io.Discard, io.Discard)
+	if err != nil {
+		return "", nil, err
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- f.ForwardPorts() }()
+	select {
+	case err := <-ended:
+		return "", nil, fmt.Errorf("no port could be forwarded to it: %w", err)
+	case <-time.After(20 * time.Second):
+		close(stopped)
+		return "", nil, errors.New("no port could be forwarded to it within 20 seconds")
+	case <-ready:
+	}
+	ports, err := f.GetPorts()
+	if err != nil {
+		close(stopped)
+		return "", nil, err
+	}
+	return fmt.Sprintf("http://127.0.0.1:%d", ports[0].Local), func() { close(stopped); <-ended }, nil
+}
+
+// unshielded finds the pods of labelled namespaces that have no sidecar.
+func unshielded(ctx context.Context, clients *kubernetes.Clientset) ([]string, error) {
+	namespaces, err := clients.CoreV1().Namespaces().List(ctx, metav1.ListOptions{LabelSelector: injector.InjectLabel + "=" + "enabled"})
+	if err != nil {
+		return nil, err
+	}
+	var out []string
+	for i := range namespaces.Items {
+		o := metav1.ListOptions{LabelSelector: "!" + injector.RevisionLabel, Limit: 500}
+		for {
+			pods, err := clients.CoreV1().Pods(namespaces.Items[i].Name).List(ctx, o)
+			if err != nil {
+				return nil, err
+			}
+			for j := range pods.Items {
+				p := &pods.Items[j]
+				if p.Status.Phase != corev1.PodSucceeded && p.Status.Phase != corev1.PodFailed {
+					out = append(out, p.Namespace+"/"+p.Name)
+				}
+			}
+			if o.Continue = pods.Continue; o.Continue == "" {
+				break
+			}
+		}
+	}
+	slices.Sort(out)
+	return out, nil
+}
+
+func (s *sidecarList) print(w io.Writer) {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "SIDECAR\tREVISION\tSTATE\tPOLICIES\tFEEDS\tCONTROL PLANE")
+	for i := range s.Sidecars {
+		n := &s.Sidecars[i]
+		feeds := "-"
+		if n.Snapshot != "" {
+			feeds = n.Snapshot + ", heard " + age(n.SnapshotAt) + " ago"
+		}
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n", n.Node, dash(n.Revision), n.State, dash(n.Acked), feeds, n.Replica)
+		if n.NACK != "" {
+			fmt.Fprintf(t, "\t\t\trefused: %s\n", oneLine(n.NACK))
+		}
+	}
+	_ = t.Flush() // the writer behind it says
+	for _, p := range s.Unshielded {
+		fmt.Fprintf(w, "%s has no sidecar: it was made before its namespace was labelled, or it was skipped; restart it\n", p)
+	}
+	for _, name := range sortedKeys(s.Replicas) {
+		if why := s.Replicas[name]; why != "" {
+			fmt.Fprintf(w, "replica %s did not answer: %s\n", name, oneLine(why))
+		}
+	}
+}
+
+func (s *sidecarList) inOrder() bool {
+	for _, why := range s.Replicas {
+		if why != "" {
+			return false
+		}
+	}
+	for i := range s.Sidecars {
+		if s.Sidecars[i].State != "Synced" {
+			return false
+		}
+	}
+	return len(s.Unshielded) == 0
+}
+
+func dash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}
+
+// age is how long ago something was, to a unit.
+func age(at time.Time) string {
+	d := time.Since(at)
+	switch {
+	case d < time.Minute:
+		return fmt.Sprintf("%ds", int(d.Seconds()))
+	case d < time.Hour:
+		return fmt.Sprintf("%dm", int(d.Minutes()))
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%dh", int(d.Hours()))
+	}
+	return fmt.Sprintf("%dd", int(d.Hours()/24))
+}

@@ -24,7 +24,8 @@ const (
 type Fetch func(ctx context.Context, query url.Values) (io.ReadCloser, error)
 
 // Collect asks replicas for all pages and returns each sidecar once, sorted by name: as the
-// replica sees it that it is connected to, and of several the one where it came last. What can
+// replica sees it that it is connected to, and of several the one where it came last; with the
+// snapshot that it told any of them last. What can
 // be had of the others is returned with the error of one.
 func Collect(ctx context.Context, replicas map[string]Fetch) ([]Sidecar, error) {
 	best := map[string]Sidecar{}
@@ -49,9 +50,8 @@ func collect(ctx context.Context, fetch Fetch, best map[string]Sidecar) error {
 			return err
 		}
 		for _, s := range page.Sidecars {
-			if was, known := best[s.Node]; !known || s.better(&was) {
-				best[s.Node] = s
-			}
+			was, known := best[s.Node]
+			best[s.Node] = s.with(&was, known)
 		}
 		if page.Next == "" {
 			return nil
@@ -84,6 +84,19 @@ func fetchPage(ctx context.Context, fetch Fetch, after string) (*Page, error) {
 		return nil, fmt.Errorf("a page that cannot be read: %w", err)
 	}
 	return &page, nil
+}
+
+// with is what two replicas know of a sidecar. It may follow the feeds of another one than it
+// has its policies from.
+func (s Sidecar) with(was *Sidecar, known bool) Sidecar {
+	out, other := s, was
+	if known && !s.better(was) {
+		out, other = *was, &s
+	}
+	if other.SnapshotAt.After(out.SnapshotAt) {
+		out.Snapshot, out.SnapshotAt = other.Snapshot, other.SnapshotAt
+	}
+	return out
 }
 
 // better says which of two views of a sidecar is the one to show.

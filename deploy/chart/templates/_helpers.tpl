@@ -49,7 +49,7 @@ rules:
 matchConditions:
   - name: takes-off-the-shield
     expression: >-
-      request.operation != "UPDATE" || request.subResource != "" || object.spec != oldObject.spec ||
+      request.operation != "UPDATE" || request.?subResource.orValue("") != "" || object.spec != oldObject.spec ||
       object.metadata.?labels[?"pavise.dev/revision"] != oldObject.metadata.?labels[?"pavise.dev/revision"] ||
       object.metadata.?annotations[?"pavise.dev/status"] != oldObject.metadata.?annotations[?"pavise.dev/status"]
 {{- end -}}

@@ -49,11 +49,22 @@ run: envoy build ## run the quickstart on this machine; ARGS=--once to check it 
 	bin/pavise demo $(ARGS)
 
 .PHONY: test
-test: envoy need-go need-gcc ## vet and test everything with the race detector
+test: envoy kubernetes need-go need-gcc ## vet and test everything with the race detector
 	@set -e; for module in $(MODULES); do \
 	  echo "testing $$module"; \
-	  (cd $$module && go vet ./... && CGO_ENABLED=1 go test -race $(TESTFLAGS) ./...); \
+	  (cd $$module && go vet ./... && PAVISE_NO_NODE=1 CGO_ENABLED=1 go test -race $(TESTFLAGS) ./...); \
 	done
+
+# Etcd and an API server, which some tests of `make test` ask; they take minutes to build, once.
+.PHONY: kubernetes
+kubernetes: need-go
+	@test/cluster/build control
+
+# Kubernetes as a whole, and Pavise in it from nothing to nothing.
+.PHONY: e2e
+e2e: envoy need-go need-gcc ## test on a real one-node Kubernetes; needs root
+	@test/cluster/build
+	go test -count=1 -timeout 20m $(TESTFLAGS) ./test/cluster/... ./test/kube/...
 
 # Not from Go's test cache, which does not see the binary itself.
 .PHONY: test-matrix

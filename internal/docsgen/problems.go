@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"pavise.dev/pavise/api"
+	"pavise.dev/pavise/kube/netpol"
 	"pavise.dev/pavise/policy"
 )
 
@@ -51,6 +52,7 @@ var groups = []struct{ prefix, title string }{
 	{"PAV067", "Threat feeds: the rest"},
 	{"PAV07", "What policies come to"},
 	{"PAV08", "What Envoy is given"},
+	{"PAV09", "Policies of Kubernetes"},
 }
 
 const problemsIntro = `# Problems
@@ -68,7 +70,7 @@ see [commands.md](commands.md#pavise-check).
 `
 
 // allCodes are the codes of every part, in order.
-func allCodes() []api.CodeInfo { return slices.Concat(api.Codes(), policy.Codes(), commandCodes) }
+func allCodes() []api.CodeInfo { return slices.Concat(api.Codes(), policy.Codes(), commandCodes, netpol.Codes()) }
 
 // problems is docs/problems.md.
 func problems() string {

@@ -62,7 +62,7 @@ func TestNamedThingsExist(t *testing.T) {
 				t.Errorf("%s names %s, and there is no such test", page, m)
 			}
 		}
-		for _, m := range regexp.MustCompile(`(?m)^\s*make ([a-z][a-z-]*)`).FindAllStringSubmatch(codeIn(t, page), -1) {
+		for _, m := range regexp.MustCompile(`(?m)^\s*make ([a-z][a-z0-9-]*)`).FindAllStringSubmatch(codeIn(t, page), -1) {
 			if !strings.Contains(makefile, "\n"+m[1]+":") {
 				t.Errorf("%s names make %s, and there is no such target", page, m[1])
 			}

@@ -81,6 +81,12 @@ func readCluster(ctx context.Context, kubeconfig, namespace string) (*sidecarLis
 	}
 	out := &sidecarList{Replicas: map[string]string{}}
 	replicas := map[string]kubestatus.Fetch{}
+	var stops []func()
+	defer func() {
+		for _, stop := range stops {
+			stop()
+		}
+	}()
 	for i := range planes.Items {
 		p := &planes.Items[i]
 		if p.Status.Phase != corev1.PodRunning {
@@ -92,7 +98,7 @@ func readCluster(ctx context.Context, kubeconfig, namespace string) (*sidecarLis
 			out.Replicas[p.Name] = err.Error()
 			continue
 		}
-		defer stop()
+		stops = append(stops, stop)
 		out.Replicas[p.Name] = ""
 		replicas[p.Name] = func(ctx context.Context, query url.Values) (io.ReadCloser, error) {
 			return getPage(ctx, base+"/debug/sidecars?"+query.Encode())
@@ -150,7 +156,10 @@ func forward(config *rest.Config, clients *kubernetes.Clientset, namespace, pod 
 		close(stopped)
 		return "", nil, err
 	}
-	return fmt.Sprintf("http://127.0.0.1:%d", ports[0].Local), func() { close(stopped); <-ended }, nil
+	return fmt.Sprintf("http://127.0.0.1:%d", ports[0].Local), func() {
+		close(stopped)
+		_ = <-ended // that it was stopped
+	}, nil
 }
 
 // unshielded finds the pods of labelled namespaces that have no sidecar.

@@ -70,7 +70,9 @@ see [commands.md](commands.md#pavise-check).
 `
 
 // allCodes are the codes of every part, in order.
-func allCodes() []api.CodeInfo { return slices.Concat(api.Codes(), policy.Codes(), commandCodes, netpol.Codes()) }
+func allCodes() []api.CodeInfo {
+	return slices.Concat(api.Codes(), policy.Codes(), commandCodes, netpol.Codes())
+}
 
 // problems is docs/problems.md.
 func problems() string {

@@ -157,7 +157,7 @@ func (c *Cluster) startNode(ctx context.Context, o Options) error {
 	if err = c.startKubernetes(ctx); err != nil {
 		cancel()
 	}
-	if err = errors.Join(err, <-images); err != nil {
+	if err := errors.Join(err, <-images); err != nil {
 		return err
 	}
 	return c.waitReady(ctx)

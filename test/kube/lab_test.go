@@ -55,6 +55,7 @@ var built struct {
 func build(t *testing.T) string {
 	t.Helper()
 	built.Do(func() {
+		//nolint:usetesting // it outlives the test that is first
 		if built.dir, built.err = os.MkdirTemp("", "pavise-kube-"); built.err != nil {
 			return
 		}
@@ -77,14 +78,14 @@ func build(t *testing.T) string {
 }
 
 // newLab starts a cluster that lasts until the test ends. What was in it is logged if the test
-// failed.
-func newLab(t *testing.T) *lab {
+// failed. At most one o is given; the zero value is the default.
+func newLab(t *testing.T, o ...cluster.Options) *lab {
 	t.Helper()
 	if err := errors.Join(cluster.Available(), cluster.NodeAvailable()); err != nil {
 		t.Skip(err)
 	}
 	dir := build(t)
-	c, err := cluster.Node(t.Context(), cluster.Options{})
+	c, err := cluster.Node(t.Context(), append(o, cluster.Options{})[0])
 	if err != nil {
 		t.Fatal(err)
 	}

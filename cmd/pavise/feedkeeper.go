@@ -24,6 +24,8 @@ type feedKeeper struct {
 	state  string
 	log    *slog.Logger
 	engine *filter.Engine // decides by what is in force
+	// places beside those of the model that no feed may list. It is set before the first feeds are.
+	places []guard.Place
 	// published is told of each snapshot that comes into force; may be nil. It is set before
 	// the first feeds are.
 	published func(path string)
@@ -50,7 +52,7 @@ func newFeedKeeper(state string, log *slog.Logger) *feedKeeper {
 func (k *feedKeeper) set(set *api.Set, m *policy.Model) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.trouble = k.take(feeds.FromSet(set), ownPlaces(m))
+	k.trouble = k.take(feeds.FromSet(set), slices.Concat(ownPlaces(m), k.places))
 	return k.trouble
 }
 

@@ -9,6 +9,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -35,6 +37,7 @@ import (
 	"pavise.dev/pavise/api"
 	"pavise.dev/pavise/deploy/install"
 	"pavise.dev/pavise/feeds"
+	"pavise.dev/pavise/feeds/guard"
 	"pavise.dev/pavise/feeds/snapshot"
 	"pavise.dev/pavise/injector"
 	"pavise.dev/pavise/injector/admission"
@@ -225,6 +228,7 @@ func (c *clusterPlane) connect() error {
 	if err != nil {
 		return err
 	}
+	c.feeds.places = apiServerPlaces(config.Host)
 	config.UserAgent = "pavise/" + buildVersion()
 	// Whoever asks is bounded where it asks: token reviews by the reviewer, statuses by the
 	// writer. The client's own bound is one for all of them.
@@ -241,6 +245,21 @@ func (c *clusterPlane) connect() error {
 	}
 	c.cache, err = cache.New(config, cache.Options{Scheme: scheme, DefaultTransform: source.Transform})
 	return err
+}
+
+// apiServerPlaces is where the API server is, without which nothing here can be mended, if that
+// is an address.
+func apiServerPlaces(host string) []guard.Place {
+	u, err := url.Parse(host)
+	if err != nil {
+		return nil
+	}
+	a, err := netip.ParseAddr(u.Hostname())
+	if err != nil {
+		return nil
+	}
+	a = a.Unmap().WithZone("")
+	return []guard.Place{{Prefix: netip.PrefixFrom(a, a.BitLen()), Why: "the API server"}}
 }
 
 // certificates has one to serve, which takes the API server.

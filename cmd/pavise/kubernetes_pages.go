@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"slices"
@@ -12,8 +13,12 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
 	"pavise.dev/pavise/api"
 	"pavise.dev/pavise/feeds"
+	"pavise.dev/pavise/injector"
 	"pavise.dev/pavise/proxy/health"
 )
 
@@ -75,6 +80,7 @@ var (
 	descProblems     = metric("control_plane_problems", "Problems with objects, by severity.", "severity")
 	descNotNewest    = metric("control_plane_objects_last_good", "Objects of which an earlier version is in force.")
 	descOutOfForce   = metric("control_plane_objects_out_of_force", "Objects of which no version is in force.")
+	descUnshielded   = metric("control_plane_unshielded_pods", "Pods of namespaces labelled for this revision that have no sidecar; those on the host's network are not counted.")
 	descHeld         = metric("control_plane_workloads_held", "Workloads that are given nothing new.")
 	descReviews      = metric("token_reviews_total", "Tokens of sidecars, by what became of them.", "outcome")
 	descReviewing    = metric("token_reviews_waiting", "Tokens that wait for a review.")
@@ -99,6 +105,7 @@ func (m clusterMetrics) Collect(ch chan<- prometheus.Metric) {
 	for kind, n := range map[string]int{"pod": st.Pods, "workload": st.Workloads, "sidecar": st.Nodes} {
 		c.gauge(descObjects, float64(n), kind)
 	}
+	c.gauge(descUnshielded, float64(len(p.unshielded())))
 	c.counter(descEvents, float64(st.Events))
 	c.counter(descUpdates, float64(st.Updates), "applied")
 	c.counter(descUpdates, float64(st.Failures), "failed")
@@ -119,6 +126,29 @@ func (m clusterMetrics) Collect(ch chan<- prometheus.Metric) {
 	list, trouble := p.feeds.status()
 	c.gauge(descFeedsTrouble, truth(trouble != ""))
 	c.feeds(list)
+}
+
+// unshielded are the pods that would have a sidecar if they were made now: they were made before
+// their namespace was labelled, or while nobody answered the webhook.
+func (c *clusterPlane) unshielded() (names []string) {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	for _, namespace := range c.labelled() {
+		var pods corev1.PodList
+		if err := c.cache.List(ctx, &pods, client.InNamespace(namespace), client.UnsafeDisableDeepCopy); err != nil {
+			c.log.Warn("the pods of a namespace are not known", "namespace", namespace, "error", err)
+			continue
+		}
+		for i := range pods.Items {
+			p := &pods.Items[i]
+			ended := p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed
+			if p.Labels[injector.RevisionLabel] == "" && !ended && !p.Spec.HostNetwork && p.DeletionTimestamp == nil {
+				names = append(names, p.Namespace+"/"+p.Name)
+			}
+		}
+	}
+	slices.Sort(names)
+	return names
 }
 
 func (c collector) sidecars(p *clusterPlane) {
@@ -193,6 +223,7 @@ func (c *clusterPlane) Status() any {
 	for _, n := range c.server.Nodes() {
 		s.Sidecars[sidecarState(n.Status)]++
 	}
+	s.Unshielded = c.unshielded()
 	s.Feeds, s.FeedTrouble = c.feeds.status()
 	return s
 }

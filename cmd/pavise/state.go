@@ -37,11 +37,13 @@ type clusterState struct {
 	LastGood   []string       `json:"lastGood,omitempty"`
 	OutOfForce []string       `json:"outOfForce,omitempty"`
 	// Held are workloads that are given nothing new, with the reason.
-	Held        map[string]string `json:"held,omitempty"`
-	Certificate time.Time         `json:"certificateExpiry,omitzero"`
-	Trouble     string            `json:"certificateTrouble,omitempty"`
-	Feeds       []feeds.Status    `json:"feeds,omitempty"`
-	FeedTrouble string            `json:"feedTrouble,omitempty"`
+	Held map[string]string `json:"held,omitempty"`
+	// Unshielded are pods of labelled namespaces without a sidecar.
+	Unshielded  []string       `json:"unshielded,omitempty"`
+	Certificate time.Time      `json:"certificateExpiry,omitzero"`
+	Trouble     string         `json:"certificateTrouble,omitempty"`
+	Feeds       []feeds.Status `json:"feeds,omitempty"`
+	FeedTrouble string         `json:"feedTrouble,omitempty"`
 }
 
 // sidecarState is the state of a sidecar in a word.
@@ -79,6 +81,9 @@ func (s *clusterState) print(w io.Writer) {
 	for _, workload := range sortedKeys(s.Held) {
 		fmt.Fprintf(w, "held\t%s: %s\n", workload, oneLine(s.Held[workload]))
 	}
+	for _, p := range s.Unshielded {
+		fmt.Fprintf(w, "unshielded\t%s: restart it\n", p)
+	}
 	if s.Trouble != "" {
 		fmt.Fprintf(w, "certificates\t%s\n", oneLine(s.Trouble))
 	}
@@ -86,6 +91,6 @@ func (s *clusterState) print(w io.Writer) {
 }
 
 func (s *clusterState) inOrder() bool {
-	return s.Missing == "" && s.Trouble == "" && len(s.LastGood)+len(s.OutOfForce)+len(s.Held) == 0 &&
+	return s.Missing == "" && s.Trouble == "" && len(s.LastGood)+len(s.OutOfForce)+len(s.Held)+len(s.Unshielded) == 0 &&
 		s.Sidecars["refused"]+s.Sidecars["pending"] == 0 && feedsInOrder(s.Feeds, s.FeedTrouble)
 }

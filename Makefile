@@ -125,6 +125,10 @@ bench-filter: envoy build ## measure what the module, ext_authz and a swap cost
 bench-dns: need-go ## measure the resolver beside an echo and CoreDNS
 	go run ./benchmarks/dns $(ARGS)
 
+.PHONY: bench-flows
+bench-flows: need-go ## measure keeping two million decisions
+	go run ./benchmarks/flows $(ARGS)
+
 .PHONY: bench-xds
 bench-xds: need-go ## measure serving 10,000 sidecars beside go-control-plane's SnapshotCache
 	go run ./benchmarks/xds $(ARGS)

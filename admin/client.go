@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -9,7 +10,12 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
+	"strconv"
 	"time"
+
+	"pavise.dev/pavise/admin/anomaly"
+	"pavise.dev/pavise/admin/flows"
 )
 
 // Client asks the endpoint of a running process.
@@ -39,6 +45,89 @@ func (c *Client) Status(ctx context.Context, into any) error {
 	return c.do(ctx, http.MethodGet, "/api/v1/status", nil, into)
 }
 
+// Flows asks for a page of what happened lately.
+func (c *Client) Flows(ctx context.Context, f flows.Filter, cursor flows.Cursor, limit int) (*flows.Page, error) {
+	v := f.Values()
+	v.Set("limit", strconv.Itoa(limit))
+	if !cursor.IsZero() {
+		v.Set("cursor", cursor.String())
+	}
+	var p flows.Page
+	return &p, c.do(ctx, http.MethodGet, "/api/v1/flows?"+v.Encode(), nil, &p)
+}
+
+// Request asks for the flow of one request, by its id.
+func (c *Client) Request(ctx context.Context, id string) (*flows.Flow, error) {
+	var f flows.Flow
+	return &f, c.do(ctx, http.MethodGet, "/api/v1/requests/"+url.PathEscape(id), nil, &f)
+}
+
+// Anomalies asks for a page of what was unusual, by the parameters of the endpoint.
+func (c *Client) Anomalies(ctx context.Context, v url.Values) (*anomaly.Page, error) {
+	var p anomaly.Page
+	return &p, c.do(ctx, http.MethodGet, "/api/v1/anomalies?"+v.Encode(), nil, &p)
+}
+
+// Baseline asks what is usual for a workload, NAMESPACE/NAME.
+func (c *Client) Baseline(ctx context.Context, workload string) (*anomaly.Baseline, error) {
+	var b anomaly.Baseline
+	return &b, c.do(ctx, http.MethodGet, "/api/v1/baselines?"+url.Values{"workload": {workload}}.Encode(), nil, &b)
+}
+
+// maxEvent bounds a line of Follow, in octets.
+const maxEvent = 1 << 20
+
+// Follow calls each for every decision that matches, until the context ends, which is no error.
+func (c *Client) Follow(ctx context.Context, f flows.Filter, each func(flows.Event) error) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://pavise/api/v1/follow?"+f.Values().Encode(), http.NoBody)
+	if err != nil {
+		return err
+	}
+	forever := *c.http
+	forever.Timeout = 0
+	resp, err := forever.Do(req)
+	if err != nil {
+		return c.away(err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		data, _ := io.ReadAll(io.LimitReader(resp.Body, maxEvent))
+		return refusal("/api/v1/follow", resp.Status, data)
+	}
+	lines := bufio.NewScanner(resp.Body)
+	lines.Buffer(nil, maxEvent)
+	for lines.Scan() {
+		var e flows.Event
+		if err := json.Unmarshal(lines.Bytes(), &e); err != nil {
+			return fmt.Errorf("follow: %w", err)
+		}
+		if err := each(e); err != nil {
+			return err
+		}
+	}
+	if ctx.Err() != nil {
+		return nil
+	}
+	return errors.Join(errors.New("the process that was asked has ended"), lines.Err())
+}
+
+// away says that nobody answers.
+func (c *Client) away(err error) error {
+	return fmt.Errorf("no Pavise answers at %s: start one with `pavise run`, or ask a folder with --config: %w", c.socket, errors.Unwrap(err))
+}
+
+// refusal is an answer other than 200.
+func refusal(path, status string, data []byte) error {
+	var f failure
+	if json.Unmarshal(data, &f) == nil && f.Error != "" {
+		if f.Field != "" {
+			return &QueryError{f.Field, f.Error}
+		}
+		return errors.New(f.Error)
+	}
+	return fmt.Errorf("ask %s: status %s", path, status)
+}
+
 func (c *Client) do(ctx context.Context, method, path string, body, into any) error {
 	var b bytes.Buffer
 	if body != nil {
@@ -52,7 +141,7 @@ func (c *Client) do(ctx context.Context, method, path string, body, into any) er
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return fmt.Errorf("no Pavise answers at %s: start one with `pavise run`, or ask a folder with --config: %w", c.socket, errors.Unwrap(err))
+		return c.away(err)
 	}
 	defer resp.Body.Close()
 	data, err := io.ReadAll(io.LimitReader(resp.Body, 64<<20))
@@ -60,14 +149,7 @@ func (c *Client) do(ctx context.Context, method, path string, body, into any) er
 		return fmt.Errorf("ask %s: %w", path, err)
 	}
 	if resp.StatusCode != http.StatusOK {
-		var f failure
-		if json.Unmarshal(data, &f) == nil && f.Error != "" {
-			if f.Field != "" {
-				return &QueryError{f.Field, f.Error}
-			}
-			return errors.New(f.Error)
-		}
-		return fmt.Errorf("ask %s: status %s", path, resp.Status)
+		return refusal(path, resp.Status, data)
 	}
 	if err := json.Unmarshal(data, into); err != nil {
 		return fmt.Errorf("ask %s: %w", path, err)

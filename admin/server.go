@@ -10,6 +10,8 @@ import (
 	"os"
 	"time"
 
+	"pavise.dev/pavise/admin/anomaly"
+	"pavise.dev/pavise/admin/flows"
 	"pavise.dev/pavise/api"
 	"pavise.dev/pavise/policy"
 	"pavise.dev/pavise/proxy/filter"
@@ -25,6 +27,10 @@ type Source interface {
 	Status() any
 	// Decisions are the latest, newest first, at most n.
 	Decisions(n int) any
+	// Flows are what happened lately; nil where they are not kept.
+	Flows() *flows.Store
+	// Anomalies are what was unusual; nil where nobody looks for it.
+	Anomalies() *anomaly.Detector
 }
 
 const (
@@ -37,6 +43,12 @@ func Handler(s Source) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /api/v1/status", func(w http.ResponseWriter, _ *http.Request) { reply(w, s.Status()) })
 	mux.HandleFunc("GET /api/v1/decisions", func(w http.ResponseWriter, _ *http.Request) { reply(w, s.Decisions(maxDecisions)) })
+	if store := s.Flows(); store != nil {
+		flowPages(mux, store)
+	}
+	if d := s.Anomalies(); d != nil {
+		anomalyPages(mux, d)
+	}
 	mux.HandleFunc("POST /api/v1/explain", func(w http.ResponseWriter, r *http.Request) {
 		var q Query
 		d := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))

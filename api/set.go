@@ -117,6 +117,23 @@ func sortObjects[T Object](list []T) {
 	})
 }
 
+// Objects are all objects of the set: by kind, and sorted within it.
+func (s *Set) Objects() []Object {
+	out := appendObjects(nil, s.Namespaces)
+	out = appendObjects(out, s.Workloads)
+	out = appendObjects(out, s.NetworkSets)
+	out = appendObjects(out, s.ThreatFeeds)
+	out = appendObjects(out, s.ClusterAccessPolicies)
+	return appendObjects(out, s.AccessPolicies)
+}
+
+func appendObjects[T Object](to []Object, list []T) []Object {
+	for _, o := range list {
+		to = append(to, o)
+	}
+	return to
+}
+
 // Folder is the folder of the file that an object of the set was read from, which is
 // where its relative paths begin. It is "" for an object that was not read from a file,
 // and costs nothing, unlike Position.

@@ -15,6 +15,8 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"pavise.dev/pavise/admin"
+	"pavise.dev/pavise/admin/anomaly"
+	"pavise.dev/pavise/admin/flows"
 	"pavise.dev/pavise/api"
 	"pavise.dev/pavise/internal/decisions"
 	"pavise.dev/pavise/internal/servertls"
@@ -40,6 +42,7 @@ type controlPlane struct {
 	served   *feedServer
 	tlsFiles *servertls.Certificates
 	recent   ring
+	lately   *lately
 	denied   atomic.Int64
 }
 
@@ -130,6 +133,9 @@ func newControlPlane(o controlPlaneOptions) (*controlPlane, error) {
 		return nil, err
 	}
 	var err error
+	if c.lately, err = newLately(c.state, latelyBytes, c.log.With("from", "anomalies")); err != nil {
+		return nil, failed(err)
+	}
 	if c.tlsFiles, err = servertls.New(o.tls, o.log, "h2", "http/1.1"); err != nil {
 		return nil, failed(err)
 	}
@@ -160,6 +166,7 @@ func (c *controlPlane) run(ctx context.Context) error {
 	g.Go(func() error { return admin.Serve(gctx, adminSocket(c.runDir), c) })
 	g.Go(func() error { return watch.Folder(gctx, c.config, c.log, func() { c.reload(gctx) }) })
 	g.Go(func() error { return c.feeds.run(gctx) })
+	g.Go(func() error { return c.lately.run(gctx) })
 	g.Go(func() error { return c.served.publishAll(gctx) })
 	c.log.Info("serving", "config", c.config, "agents", c.listen, "feeds", c.listenFeeds, "workloads", len(c.policies.inUse().resources))
 	return g.Wait()
@@ -212,6 +219,7 @@ func (c *controlPlane) decision(d decisions.Record) {
 		c.denied.Add(1)
 	}
 	c.recent.add(d)
+	c.lately.add(&d)
 }
 
 // Current implements admin.Source.
@@ -234,6 +242,12 @@ func (c *controlPlane) Status() any {
 	out.Feeds, out.FeedTrouble = c.feeds.status()
 	return out
 }
+
+// Flows implements admin.Source.
+func (c *controlPlane) Flows() *flows.Store { return c.lately.flows }
+
+// Anomalies implements admin.Source.
+func (c *controlPlane) Anomalies() *anomaly.Detector { return c.lately.anomalies }
 
 // Decisions implements admin.Source.
 func (c *controlPlane) Decisions(n int) any { return c.recent.latest(n) }

@@ -5,14 +5,18 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
+	"net"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"pavise.dev/pavise/admin"
 	"pavise.dev/pavise/api"
 	"pavise.dev/pavise/feeds/snapshot"
+	"pavise.dev/pavise/internal/decisions"
 	"pavise.dev/pavise/policy"
 	"pavise.dev/pavise/proxy/filter"
 )
@@ -21,12 +25,15 @@ func explainCommand() *cobra.Command {
 	var q admin.Query
 	var config, runDir, file, output string
 	var exitCode, all bool
+	var id string
 	cmd := &cobra.Command{
 		Use:   "explain [METHOD] [URL]",
 		Short: "Say how a request is decided, and why",
 		Long: `Explain asks the code that is tested against Envoy what it decides on a request,
 or, without a URL, on a connection. With --config it asks a folder; otherwise it asks
 the running process.
+
+With --id it looks up what became of one request of the last hour, by its x-request-id.
 
 The URL is taken as it is written. For what a workload sends out (--egress, or method
 CONNECT) the destination address is that of --destination; without one, rules with
@@ -37,9 +44,13 @@ answered, 3 no process answers; with --exit-code 4 if the request would be denie
 		Example: `  pavise explain --config examples/quickstart/config --workload shop/web GET http://shop.example:18080/admin
   pavise explain --workload shop/web --source 127.0.0.2 -H 'x-role: admin' POST http://shop.example/orders
   pavise explain --workload shop/web --egress --destination 169.254.169.254 http://metadata.example/
-  pavise explain --workload shop/database --listener tcp --source shop/web -o json`,
+  pavise explain --workload shop/database --listener tcp --source shop/web -o json
+  pavise explain --id d39a1811-f91c-4c1a-90ae-5e36a5e94108`,
 		Args: cobra.MaximumNArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if id != "" {
+				return explainRequest(cmd, id, runDir, output, all)
+			}
 			switch len(args) {
 			case 1:
 				q.URL = args[0]
@@ -60,6 +71,7 @@ answered, 3 no process answers; with --exit-code 4 if the request would be denie
 		},
 	}
 	f := cmd.Flags()
+	f.StringVar(&id, "id", "", "x-request-id of a request that the process has seen, instead of a question")
 	f.StringVar(&config, "config", "", "folder of policies to ask instead of a running process")
 	f.StringVar(&runDir, "run-dir", defaultRunDir(), "run directory of the process to ask")
 	f.StringVar(&q.Workload, "workload", "", "NAMESPACE/NAME; may be left out if there is only one with listeners")
@@ -75,6 +87,55 @@ answered, 3 no process answers; with --exit-code 4 if the request would be denie
 	f.BoolVar(&all, "all", false, "list every rule that was asked, not only the last 20")
 	outputFlag(cmd, &output)
 	return cmd
+}
+
+// explainRequest shows what was decided on a request, and what the rules say to what is known
+// of it now.
+func explainRequest(cmd *cobra.Command, id, runDir, output string, all bool) error {
+	client, out := admin.NewClient(adminSocket(runDir)), cmd.OutOrStdout()
+	f, err := client.Request(cmd.Context(), id)
+	if err != nil {
+		return asked(err)
+	}
+	if output == "json" {
+		return failed(writeJSON(out, f))
+	}
+	r := &f.Example
+	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(t, "decided\t%s %s, %s\n", r.Verdict, clean(r.Reason), r.Time.Local().Format(time.DateTime))
+	fmt.Fprintf(t, "asked\t%s → %s at %s\n", clean(r.Source), clean(flowWhat(&f.Key)), clean(cmp.Or(r.Destination, r.Host)))
+	if r.RequestID != id {
+		fmt.Fprintf(t, "\tthis is the latest of %s like it; the request itself is not kept\n", plural(int(min(f.Count, math.MaxInt32)), "decision"))
+	}
+	if err := t.Flush(); err != nil {
+		return failed(err)
+	}
+	e, err := client.Explain(cmd.Context(), queryOf(r))
+	if err != nil {
+		// An agent has no policies to ask, and a listener may be gone.
+		_, err = fmt.Fprintf(out, "\nthe rules cannot be asked here: %v\n", err)
+		return failed(err)
+	}
+	if e.ReasonID != r.Reason {
+		fmt.Fprintln(out, "\nnow it comes out otherwise: the policies have changed, or a rule asks for a header or a query, which are not recorded")
+	}
+	fmt.Fprintln(out)
+	return failed(printExplanation(out, output, e, all))
+}
+
+// queryOf is the question that a record answers, as far as it says.
+func queryOf(r *decisions.Record) admin.Query {
+	q := admin.Query{
+		Workload: r.Workload, Listener: r.Listener[strings.LastIndexByte(r.Listener, '/')+1:], Egress: r.Direction == policy.Egress,
+		ServerName: r.ServerName, Destination: r.Destination,
+	}
+	if host, _, err := net.SplitHostPort(r.Source); err == nil {
+		q.Source = host
+	}
+	if r.Method != "" || r.Path != "" {
+		q.Method, q.URL = r.Method, "http://"+r.Host+r.Path
+	}
+	return q
 }
 
 // answer asks the folder or the process.

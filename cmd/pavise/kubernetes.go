@@ -34,6 +34,8 @@ import (
 	"github.com/spf13/pflag"
 
 	"pavise.dev/pavise/admin"
+	"pavise.dev/pavise/admin/anomaly"
+	"pavise.dev/pavise/admin/flows"
 	"pavise.dev/pavise/api"
 	"pavise.dev/pavise/deploy/install"
 	"pavise.dev/pavise/feeds"
@@ -125,6 +127,7 @@ type clusterPlane struct {
 	changed  chan struct{} // a namespace may have been labelled
 	admitted admission.Stats
 	recent   ring
+	lately   *lately
 	denied   atomic.Int64
 
 	mu        sync.Mutex
@@ -157,6 +160,9 @@ func newClusterPlane(ctx context.Context, o controlPlaneOptions, k clusterOption
 	}
 	klog.SetSlogLogger(o.log.With("from", "kubernetes"))
 	crlog.SetLogger(logr.FromSlogHandler(o.log.With("from", "kubernetes").Handler()))
+	if c.lately, err = newLately(c.state, latelyBytes, c.log.With("from", "anomalies")); err != nil {
+		return nil, err
+	}
 	if err := c.readInjector(); err != nil {
 		return nil, err
 	}
@@ -421,6 +427,7 @@ func (c *clusterPlane) decision(d decisions.Record) {
 		c.denied.Add(1)
 	}
 	c.recent.add(d)
+	c.lately.add(&d)
 }
 
 // Current implements admin.Source.
@@ -433,6 +440,12 @@ func (c *clusterPlane) Feeds() *filter.Engine {
 	}
 	return c.feeds.engine
 }
+
+// Flows implements admin.Source.
+func (c *clusterPlane) Flows() *flows.Store { return c.lately.flows }
+
+// Anomalies implements admin.Source.
+func (c *clusterPlane) Anomalies() *anomaly.Detector { return c.lately.anomalies }
 
 // Decisions implements admin.Source.
 func (c *clusterPlane) Decisions(n int) any { return c.recent.latest(n) }

@@ -78,8 +78,8 @@ workload. Every verdict has a reason by name.`,
 		SilenceErrors: true,
 		Version:       buildVersion(),
 	}
-	cmd.AddCommand(runCommand(), agentCommand(), redirectCommand(), waitCommand(), extAuthzCommand(), proveCommand(), checkCommand(), explainCommand(),
-		feedsCommand(), lookupCommand(), demoCommand(), versionCommand())
+	cmd.AddCommand(runCommand(), agentCommand(), redirectCommand(), waitCommand(), extAuthzCommand(), proveCommand(), checkCommand(), explainCommand(), simulateCommand(), suggestCommand(),
+		flowsCommand(), anomaliesCommand(), feedsCommand(), lookupCommand(), demoCommand(), versionCommand())
 	cmd.AddCommand(clusterCommands()...)
 	return cmd
 }

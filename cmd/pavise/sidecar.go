@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"pavise.dev/pavise/admin"
+	"pavise.dev/pavise/admin/anomaly"
+	"pavise.dev/pavise/admin/flows"
 	"pavise.dev/pavise/api"
 	"pavise.dev/pavise/feeds/replica"
 	"pavise.dev/pavise/internal/decisions"
@@ -44,6 +46,7 @@ type agent struct {
 	// accessLog takes Envoy's, of which the relay knows the listeners.
 	accessLog func(*xds.AccessLogMessage)
 	recent    ring
+	lately    *lately
 	denied    atomic.Int64
 }
 
@@ -64,6 +67,9 @@ func newAgent(ctx context.Context, o agentOptions) (*agent, error) {
 	}
 	a := &agent{agentOptions: o, engine: &filter.Engine{}, envoyAdm: envoy.NewAdmin(filepath.Join(o.runDir, "envoy.sock"))}
 	if a.probes, err = probesOf(os.Getenv(probesEnv), os.Getenv(podIPEnv), o.log); err != nil {
+		return nil, err
+	}
+	if a.lately, err = newLately(a.state, agentLatelyBytes, a.log.With("from", "anomalies")); err != nil {
 		return nil, err
 	}
 	if err := a.follow(); err != nil {
@@ -129,7 +135,7 @@ func (a *agent) run(ctx context.Context) error {
 		front = append(front, a.follower.Run)
 	}
 	behind := []task{
-		a.decisions.Run, a.relay.Run, a.names.Run,
+		a.decisions.Run, a.lately.run, a.relay.Run, a.names.Run,
 		func(ctx context.Context) error { return admin.Serve(ctx, adminSocket(a.runDir), a) },
 		func(ctx context.Context) error { return serveHTTP(ctx, a.ready, a.healthPages()) },
 		func(ctx context.Context) error { return serveHTTP(ctx, a.metrics, a.metricsPage()) },
@@ -146,6 +152,7 @@ func (a *agent) decided(d decisions.Record) {
 		a.denied.Add(1)
 	}
 	a.recent.add(d)
+	a.lately.add(&d)
 	a.decisions.Add(d)
 }
 
@@ -181,6 +188,12 @@ func (a *agent) Status() any {
 	}
 	return st
 }
+
+// Flows implements admin.Source.
+func (a *agent) Flows() *flows.Store { return a.lately.flows }
+
+// Anomalies implements admin.Source.
+func (a *agent) Anomalies() *anomaly.Detector { return a.lately.anomalies }
 
 // Decisions implements admin.Source.
 func (a *agent) Decisions(n int) any { return a.recent.latest(n) }

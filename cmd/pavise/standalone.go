@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"pavise.dev/pavise/admin"
+	"pavise.dev/pavise/admin/anomaly"
+	"pavise.dev/pavise/admin/flows"
 	"pavise.dev/pavise/api"
 	"pavise.dev/pavise/feeds"
 	"pavise.dev/pavise/feeds/snapshot"
@@ -47,6 +49,7 @@ type standalone struct {
 	envoyUp  *envoy.Supervisor
 	feeds    *feedKeeper
 	recent   ring
+	lately   *lately
 	denied   atomic.Int64
 }
 
@@ -68,6 +71,9 @@ func newStandalone(ctx context.Context, o standaloneOptions) (*standalone, error
 	}
 	s := &standalone{
 		standaloneOptions: o, feeds: newFeedKeeper(o.state, o.log.With("from", "feeds")),
+	}
+	if s.lately, err = newLately(s.state, latelyBytes, s.log.With("from", "anomalies")); err != nil {
+		return nil, failed(err)
 	}
 	s.names = &dns.Server{Lookup: checkedLookup(s.feeds.engine, s.decision), Logger: o.log.With("from", "dns")}
 	resolver, err := s.names.Listen(ctx)
@@ -146,7 +152,7 @@ func (s *standalone) run(ctx context.Context) error {
 		func(ctx context.Context) error { s.announce(ctx); return nil },
 	}
 	behind := []task{
-		s.server.Run, s.names.Run,
+		s.server.Run, s.names.Run, s.lately.run,
 		func(ctx context.Context) error { return admin.Serve(ctx, adminSocket(s.runDir), s) },
 	}
 	if s.resolver != nil {
@@ -199,6 +205,7 @@ func (s *standalone) decision(d decisions.Record) {
 		s.denied.Add(1)
 	}
 	s.recent.add(d)
+	s.lately.add(&d)
 	if s.decided != nil {
 		s.decided(d)
 	}
@@ -279,6 +286,12 @@ func (s *standalone) Status() any {
 	}
 	return out
 }
+
+// Flows implements admin.Source.
+func (s *standalone) Flows() *flows.Store { return s.lately.flows }
+
+// Anomalies implements admin.Source.
+func (s *standalone) Anomalies() *anomaly.Detector { return s.lately.anomalies }
 
 // Decisions implements admin.Source.
 func (s *standalone) Decisions(n int) any { return s.recent.latest(n) }

@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -57,7 +58,9 @@ Exit codes`, 1)
 // sidecarList is the sidecars of a cluster.
 type sidecarList struct {
 	// Replicas are those of the control plane, with what keeps one from answering.
-	Replicas map[string]string    `json:"replicas"`
+	Replicas map[string]string `json:"replicas"`
+	// Troubles are what a replica that answered says is wrong with itself.
+	Troubles map[string]string    `json:"troubles,omitempty"`
 	Sidecars []kubestatus.Sidecar `json:"sidecars"`
 	// Unshielded are pods of labelled namespaces that run without a sidecar.
 	Unshielded []string `json:"unshielded,omitempty"`
@@ -79,7 +82,7 @@ func readCluster(ctx context.Context, kubeconfig, namespace string) (*sidecarLis
 	if len(planes.Items) == 0 {
 		return nil, fmt.Errorf("there is no control plane in namespace %s; name another with --namespace, or run pavise install", namespace)
 	}
-	out := &sidecarList{Replicas: map[string]string{}}
+	out := &sidecarList{Replicas: map[string]string{}, Troubles: map[string]string{}}
 	replicas := map[string]kubestatus.Fetch{}
 	var stops []func()
 	defer func() {
@@ -99,7 +102,15 @@ func readCluster(ctx context.Context, kubeconfig, namespace string) (*sidecarLis
 			continue
 		}
 		stops = append(stops, stop)
+		trouble, err := troubleOf(ctx, base)
+		if err != nil {
+			out.Replicas[p.Name] = err.Error()
+			continue
+		}
 		out.Replicas[p.Name] = ""
+		if trouble != "" {
+			out.Troubles[p.Name] = trouble
+		}
 		replicas[p.Name] = func(ctx context.Context, query url.Values) (io.ReadCloser, error) {
 			return getPage(ctx, base+"/debug/sidecars?"+query.Encode())
 		}
@@ -110,6 +121,30 @@ func readCluster(ctx context.Context, kubeconfig, namespace string) (*sidecarLis
 	}
 	out.Unshielded, err = unshielded(ctx, clients)
 	return out, err
+}
+
+// maxState bounds what a replica says of itself, in octets.
+const maxState = 16 << 20
+
+// troubleOf is what keeps a replica from serving, or will before long; empty for nothing.
+func troubleOf(ctx context.Context, base string) (string, error) {
+	page, err := getPage(ctx, base+"/api/v1/status")
+	if err != nil {
+		return "", err
+	}
+	defer page.Close()
+	var s clusterState
+	if err := json.NewDecoder(io.LimitReader(page, maxState)).Decode(&s); err != nil {
+		return "", fmt.Errorf("what it says of itself: %w", err)
+	}
+	var list []string
+	if s.Missing != "" {
+		list = append(list, s.Missing)
+	}
+	if s.Trouble != "" {
+		list = append(list, "certificates: "+s.Trouble)
+	}
+	return strings.Join(list, "; "), nil
 }
 
 func getPage(ctx context.Context, address string) (io.ReadCloser, error) {
@@ -209,6 +244,9 @@ func (s *sidecarList) print(w io.Writer) {
 	for _, p := range s.Unshielded {
 		fmt.Fprintf(w, "%s has no sidecar: it was made before its namespace was labelled, or it was skipped; restart it\n", p)
 	}
+	for _, name := range sortedKeys(s.Troubles) {
+		fmt.Fprintf(w, "replica %s: %s\n", name, oneLine(s.Troubles[name]))
+	}
 	for _, name := range sortedKeys(s.Replicas) {
 		if why := s.Replicas[name]; why != "" {
 			fmt.Fprintf(w, "replica %s did not answer: %s\n", name, oneLine(why))
@@ -227,7 +265,7 @@ func (s *sidecarList) inOrder() bool {
 			return false
 		}
 	}
-	return len(s.Unshielded) == 0
+	return len(s.Unshielded)+len(s.Troubles) == 0
 }
 
 func dash(s string) string {

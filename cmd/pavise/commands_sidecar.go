@@ -2,9 +2,15 @@
 
 package main
 
-import "github.com/spf13/cobra"
+import (
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
 
 func clusterCommands() []*cobra.Command { return []*cobra.Command{statusCommand()} }
+
+// clusterFlows is what only the whole binary has.
+func clusterFlows(*pflag.FlagSet, *flowsOptions) {}
 
 // clusterStatus is what only the whole binary has.
 func clusterStatus(*cobra.Command, *statusOptions) {}

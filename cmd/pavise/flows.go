@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -33,8 +34,42 @@ var flowsFlags = []struct{ flag, short, parameter, usage string }{
 	{"text", "", "text", "in any of these"},
 }
 
+// flowSource is where flows come from.
+type flowSource interface {
+	// Flows are the newest, at most limit, and whether there are more.
+	Flows(ctx context.Context, f flows.Filter, limit int) ([]flows.Flow, bool, error)
+	Follow(ctx context.Context, f flows.Filter, each func(flows.Event) error) error
+}
+
+// flowsOptions say whom to ask.
+type flowsOptions struct {
+	// cluster asks one if that is what is wanted, else it gives nil; nil where it cannot be.
+	cluster func(ctx context.Context, namespace string) (flowSource, error)
+}
+
+func (o *flowsOptions) source(ctx context.Context, runDir, namespace string) (flowSource, error) {
+	if o.cluster != nil {
+		if s, err := o.cluster(ctx, namespace); s != nil || err != nil {
+			return s, err
+		}
+	}
+	return localProcess{admin.NewClient(adminSocket(runDir))}, nil
+}
+
+// localProcess is one that runs on this machine.
+type localProcess struct{ *admin.Client }
+
+func (p localProcess) Flows(ctx context.Context, f flows.Filter, limit int) ([]flows.Flow, bool, error) {
+	page, err := p.Client.Flows(ctx, f, flows.Cursor{}, limit)
+	if err != nil {
+		return nil, false, err
+	}
+	return page.Flows, !page.Next.IsZero(), nil
+}
+
 func flowsCommand() *cobra.Command {
 	var runDir, output string
+	var o flowsOptions
 	var audit, denied, follow bool
 	var limit int
 	given := map[string]*string{}
@@ -42,12 +77,13 @@ func flowsCommand() *cobra.Command {
 		Use:   "flows",
 		Short: "Show what happened lately: who asked whom for what, and what was decided",
 		Long: `Flows asks the running process, be it of run or agent, what was decided within the last
-hour. Decisions of one workload about one peer, port, name, method and shape of path, with one
+hour. With --kubernetes it asks the sidecars of a cluster. Decisions of one workload about one peer, port, name, method and shape of path, with one
 verdict and reason, are one flow; of many different values some become "*".
 
 Exit codes: 0 shown, 2 usage, 3 no process answers.`,
 		Example: `  pavise flows --denied -n shop
   pavise flows --follow --denied
+  pavise flows --kubernetes --denied -n shop
   pavise flows --since 10m --name '*.example.com' -o json`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -67,18 +103,22 @@ Exit codes: 0 shown, 2 usage, 3 no process answers.`,
 			if err != nil {
 				return &exitError{exitUsage, fmt.Errorf("--%w", err)}
 			}
-			client, out := admin.NewClient(adminSocket(runDir)), cmd.OutOrStdout()
-			if follow {
-				return failed(client.Follow(cmd.Context(), filter, func(e flows.Event) error { return printEvent(out, e, output) }))
-			}
-			page, err := client.Flows(cmd.Context(), filter, flows.Cursor{}, limit)
+			from, err := o.source(cmd.Context(), runDir, filter.Namespace)
 			if err != nil {
 				return failed(err)
 			}
-			if output == "json" {
-				return failed(writeJSON(out, page.Flows))
+			out := cmd.OutOrStdout()
+			if follow {
+				return failed(from.Follow(cmd.Context(), filter, func(e flows.Event) error { return printEvent(out, e, output) }))
 			}
-			return failed(printFlows(out, page))
+			list, more, err := from.Flows(cmd.Context(), filter, limit)
+			if err != nil {
+				return asked(err)
+			}
+			if output == "json" {
+				return failed(writeJSON(out, list))
+			}
+			return failed(printFlows(out, list, more))
 		},
 	}
 	f := cmd.Flags()
@@ -91,21 +131,22 @@ Exit codes: 0 shown, 2 usage, 3 no process answers.`,
 	f.IntVar(&limit, "limit", flows.DefaultLimit, "how many at most, the newest first")
 	f.StringVar(&runDir, "run-dir", defaultRunDir(), "run directory of the process to ask")
 	outputFlag(cmd, &output)
+	clusterFlows(f, &o)
 	return cmd
 }
 
-func printFlows(w io.Writer, page *flows.Page) error {
+func printFlows(w io.Writer, list []flows.Flow, more bool) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "LAST\tCOUNT\tVERDICT\tWORKLOAD\tDIRECTION\tPEER\tWHAT\tREASON")
-	for i := range page.Flows {
-		f := &page.Flows[i]
+	for i := range list {
+		f := &list[i]
 		fmt.Fprintf(t, "%s\t%d\t%s\t%s\t%s\t%s\t%s\t%s\n", f.Last.Local().Format(time.TimeOnly), f.Count, f.Verdict,
 			clean(f.Workload), f.Direction, clean(f.Peer), clean(flowWhat(&f.Key)), clean(f.Reason))
 	}
 	if err := t.Flush(); err != nil {
 		return err
 	}
-	if !page.Next.IsZero() {
+	if more {
 		fmt.Fprintln(w, "there are more; ask for fewer with the flags, or for more with --limit")
 	}
 	return nil

@@ -131,6 +131,7 @@ func TestStory(t *testing.T) {
 		{"a namespace is labelled", l.labelled},
 		{"policies and a feed", l.policies},
 		{"status says so", l.statuses},
+		{"flows say why", l.flows},
 		{"what is wrong is refused", l.wrong},
 		{"nobody sheds the shield", l.shedding},
 		{"upgrade by revision", l.upgrade},
@@ -212,6 +213,19 @@ func (l *lab) statuses(t *testing.T) {
 			}
 		}
 		return out, synced == 3 && len(s.Sidecars) == 3
+	})
+}
+
+// flows are those of all pods of the shop, by who asked and who was asked.
+func (l *lab) flows(t *testing.T) {
+	l.await(t, "what was denied is there, with its reason", func() (string, bool) {
+		out := l.must(t, "flows", "--kubernetes", "--denied", "-n", "shop")
+		for _, want := range []string{"default-deny:shop/web", "default-deny:shop/client", "feed:botnets", "ambiguous-path"} {
+			if !strings.Contains(out, want) {
+				return out, false
+			}
+		}
+		return "", true
 	})
 }
 

@@ -2,6 +2,7 @@ package redirect
 
 import (
 	"bytes"
+	"encoding/binary"
 
 	"github.com/google/nftables/expr"
 	"github.com/google/nftables/userdata"
@@ -74,6 +75,9 @@ func decodeExpr(name string, data []byte) expr.Any {
 		return nil
 	}
 	err := expr.Unmarshal(unix.NFPROTO_INET, data, e)
+	if ct, ok := e.(*expr.Ct); ok && err == nil {
+		err = sourceOf(ct, data)
+	}
 	if imm, ok := e.(*expr.Immediate); ok && err == nil && imm.Register == unix.NFT_REG_VERDICT {
 		e = new(expr.Verdict)
 		err = expr.Unmarshal(unix.NFPROTO_INET, data, e)
@@ -82,4 +86,20 @@ func decodeExpr(name string, data []byte) expr.Any {
 		return nil
 	}
 	return e
+}
+
+// sourceOf reads the register that a ct expression sets something from, which the library
+// writes and does not read.
+func sourceOf(ct *expr.Ct, data []byte) error {
+	ad, err := netlink.NewAttributeDecoder(data)
+	if err != nil {
+		return err
+	}
+	ad.ByteOrder = binary.BigEndian
+	for ad.Next() {
+		if ad.Type() == unix.NFTA_CT_SREG {
+			ct.Register, ct.SourceRegister = ad.Uint32(), true
+		}
+	}
+	return ad.Err()
 }

@@ -78,6 +78,13 @@ func port(p byte, number uint16) statement {
 	return s
 }
 
+func sourcePort(p byte, number uint16) statement {
+	s := port(p, number)
+	s.text = fmt.Sprintf("%s sport %d", protocolNames[p], number)
+	s.exprs[2] = &expr.Payload{DestRegister: reg, Base: expr.PayloadBaseTransportHeader, Len: 2}
+	return s
+}
+
 func portIn(p byte, set string) statement {
 	s := protocol(p)
 	s.text = fmt.Sprintf("%s dport @%s", protocolNames[p], set)
@@ -135,6 +142,15 @@ func toAny(is4 bool, set string) statement {
 		fmt.Sprintf("%s daddr @%s", familyName(is4), set),
 		append(destination(is4, octets), &expr.Lookup{SourceRegister: reg, SetName: set}),
 	}
+}
+
+// setZone puts a packet into a zone of conntrack, where flows are told apart from those of
+// others that have the same addresses and ports.
+func setZone(zone uint16) statement {
+	return statement{fmt.Sprintf("ct zone set %d", zone), []expr.Any{
+		&expr.Immediate{Register: reg, Data: binary.NativeEndian.AppendUint16(nil, zone)},
+		&expr.Ct{Key: expr.CtKeyZONE, Register: reg, SourceRegister: true},
+	}}
 }
 
 func count() statement { return statement{"counter", []expr.Any{&expr.Counter{}}} }

@@ -61,6 +61,7 @@ func NewPlan(c Config) (*Plan, error) {
 		return nil, fmt.Errorf("redirect: %w", err)
 	}
 	b := builder{Config: c, plan: &Plan{}, sets: map[string]bool{}}
+	b.apart()
 	b.outbound()
 	b.inbound()
 	if c.UDP == Drop {
@@ -149,12 +150,39 @@ func (b *builder) loopback() {
 	b.rule("loopback-ipv6", why, to(netip.MustParsePrefix("::1/128")), accept())
 }
 
-func (b *builder) agent() {
+func (b *builder) isAgent() []statement {
 	parts := []statement{user(b.UID), group(b.GID)}
 	if b.Mark != 0 {
 		parts = append(parts, mark(b.Mark))
 	}
-	b.rule("agent", "the agent and its Envoy send for real", append(parts, accept())...)
+	return parts
+}
+
+func (b *builder) agent() {
+	b.rule("agent", "the agent and its Envoy send for real", append(b.isAgent(), accept())...)
+}
+
+// agentZone is the zone of conntrack in which the agent's questions are.
+const agentZone = 1
+
+// early is ahead of conntrack (-200).
+const early = -300
+
+// apart keeps the agent's questions from being taken for a flow of the workload, and the other
+// way round. Both ask the same resolver from ports that the system chooses, and the system knows
+// a flow by addresses and ports for two minutes after its last packet: from the port of a
+// question that was redirected the agent would ask itself, and from one of the agent's the
+// workload would not be redirected. On loopback there is nothing to keep apart.
+func (b *builder) apart() {
+	const loopback = "a resolver on loopback is not told apart"
+	b.chain(Chain{Name: "apart_out", Type: "filter", Hook: "output", Priority: early})
+	b.rule("loopback", loopback, outLoopback(), accept())
+	b.rule("agent-dns", "the agent's questions are no flows of the workload",
+		append(b.isAgent(), port(unix.IPPROTO_UDP, dnsPort), setZone(agentZone))...)
+	b.chain(Chain{Name: "apart_in", Type: "filter", Hook: "prerouting", Priority: early})
+	b.rule("loopback", loopback, inLoopback(), accept())
+	b.rule("agent-dns", "what comes from a resolver outside answers the agent, as nobody else may ask one",
+		sourcePort(unix.IPPROTO_UDP, dnsPort), setZone(agentZone))
 }
 
 // outbound is met by the first packet of what is opened here.

@@ -25,6 +25,7 @@ type agentOptions struct {
 	runDir, state                string
 	dns                          dnsOptions
 	metrics, ready               string // addresses; "none" for none
+	admin                        adminFlags
 	log                          *slog.Logger
 	decisions                    *decisions.Log
 }
@@ -88,6 +89,7 @@ Exit codes: 0 stopped, 2 usage, 3 Envoy, a port or a folder cannot be had.`,
 	o.dns.register(f)
 	f.StringVar(&o.metrics, "metrics", "0.0.0.0:15020", "address for Prometheus metrics, of this process and of Envoy; none for none")
 	f.StringVar(&o.ready, "ready", "0.0.0.0:15021", "address for /healthz/ready and /healthz/live; none for none")
+	o.admin.register(f)
 	decided.register(f)
 	f.StringVar(&logLevel, "log-level", "info", "debug, info, warn or error")
 	return cmd

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/url"
@@ -86,6 +87,12 @@ Exit codes: 0 shown, 2 usage, 3 no process answers.`,
   pavise flows --kubernetes --denied -n shop
   pavise flows --since 10m --name '*.example.com' -o json`,
 		Args: cobra.NoArgs,
+		PreRunE: func(*cobra.Command, []string) error {
+			if follow && output == "yaml" {
+				return &exitError{exitUsage, errors.New("--follow writes a line for each decision: text or json")}
+			}
+			return nil
+		},
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			v := url.Values{"limit": {strconv.Itoa(limit)}}
 			for _, f := range flowsFlags {

@@ -46,7 +46,7 @@ func installCommand() *cobra.Command {
 	var i installFlags
 	var values string
 	var set []string
-	var dryRun bool
+	var dryRun, force bool
 	cmd := &cobra.Command{
 		Use:   "install",
 		Short: "Install the control plane into a cluster",
@@ -84,13 +84,14 @@ Exit codes: 0 installed, 2 usage, 3 the cluster refused or did not get there in 
 			}
 			ctx, cancel := context.WithTimeout(cmd.Context(), i.timeout)
 			defer cancel()
-			return failed(c.Apply(ctx, objects, install.ApplyOptions{Wait: true}))
+			return failed(c.Apply(ctx, objects, install.ApplyOptions{Wait: true, Force: force}))
 		},
 	}
 	i.register(cmd)
 	f := cmd.Flags()
 	f.StringVar(&values, "values", "", "file of values over those of the chart, YAML")
 	f.StringArrayVar(&set, "set", nil, "KEY=VALUE over both; may be repeated")
+	f.BoolVar(&force, "force", false, "take over fields that somebody else has changed, such as by kubectl patch")
 	f.BoolVar(&dryRun, "dry-run", false, "print the manifests instead")
 	return cmd
 }

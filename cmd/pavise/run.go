@@ -47,6 +47,7 @@ socket cannot be had.`,
 	standaloneFlags(cmd, &o)
 	stateFlag(cmd, &o.state)
 	o.dns.register(f)
+	o.admin.register(f)
 	log.register(f)
 	f.StringVar(&logLevel, "log-level", "info", "debug, info, warn or error")
 	return cmd

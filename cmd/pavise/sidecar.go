@@ -48,6 +48,7 @@ type agent struct {
 	recent    ring
 	lately    *lately
 	denied    atomic.Int64
+	asked     *admin.Server // at an address
 }
 
 // newAgent checks everything that can be checked before anything is started, and takes
@@ -92,8 +93,11 @@ func newAgent(ctx context.Context, o agentOptions) (*agent, error) {
 		return nil, err
 	}
 	if !o.dns.off() {
-		a.resolver, err = newResolver(ctx, &o.dns, a.namesPath(), a.engine, o.node, a.decided, o.log)
+		if a.resolver, err = newResolver(ctx, &o.dns, a.namesPath(), a.engine, o.node, a.decided, o.log); err != nil {
+			return nil, err
+		}
 	}
+	a.asked, err = o.admin.listen(ctx, a, o.log)
 	return a, err
 }
 
@@ -136,7 +140,7 @@ func (a *agent) run(ctx context.Context) error {
 	}
 	behind := []task{
 		a.decisions.Run, a.lately.run, a.relay.Run, a.names.Run,
-		func(ctx context.Context) error { return admin.Serve(ctx, adminSocket(a.runDir), a) },
+		func(ctx context.Context) error { return admin.Serve(ctx, adminSocket(a.runDir), a) }, a.asked.Serve,
 		func(ctx context.Context) error { return serveHTTP(ctx, a.ready, a.healthPages()) },
 		func(ctx context.Context) error { return serveHTTP(ctx, a.metrics, a.metricsPage()) },
 	}

@@ -37,6 +37,7 @@ type standaloneOptions struct {
 	log                   *slog.Logger
 	decided               func(decisions.Record)
 	decisions             *decisions.Log // may be nil
+	admin                 adminFlags
 }
 
 // standalone is a control plane and its Envoy in one process.
@@ -51,6 +52,7 @@ type standalone struct {
 	recent   ring
 	lately   *lately
 	denied   atomic.Int64
+	asked    *admin.Server // at an address
 }
 
 // newStandalone checks everything that can be checked before anything is started.
@@ -88,6 +90,10 @@ func newStandalone(ctx context.Context, o standaloneOptions) (*standalone, error
 		return nil, failed(err)
 	}
 	if err := errors.Join(s.prepare(path), s.prepareResolver(ctx)); err != nil {
+		s.feeds.close()
+		return nil, failed(err)
+	}
+	if s.asked, err = o.admin.listen(ctx, s, o.log); err != nil {
 		s.feeds.close()
 		return nil, failed(err)
 	}
@@ -153,7 +159,7 @@ func (s *standalone) run(ctx context.Context) error {
 	}
 	behind := []task{
 		s.server.Run, s.names.Run, s.lately.run,
-		func(ctx context.Context) error { return admin.Serve(ctx, adminSocket(s.runDir), s) },
+		func(ctx context.Context) error { return admin.Serve(ctx, adminSocket(s.runDir), s) }, s.asked.Serve,
 	}
 	if s.resolver != nil {
 		behind = append(behind, s.resolver.run)

@@ -1,12 +1,14 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
 	"runtime"
 
 	"github.com/spf13/cobra"
+	"sigs.k8s.io/yaml"
 
 	"pavise.dev/pavise/api"
 	"pavise.dev/pavise/internal/envoy"
@@ -63,17 +65,34 @@ func writeJSON(w io.Writer, v any) error {
 	return e.Encode(v)
 }
 
-// outputFlag adds -o, which takes text or json.
+// outputFlag adds -o to a command that writes text or, asked for json, what writeJSON makes. YAML
+// is made of the JSON.
 func outputFlag(cmd *cobra.Command, output *string) {
-	cmd.Flags().StringVarP(output, "output", "o", "text", "text or json")
-	pre := cmd.PreRunE
-	cmd.PreRunE = func(cmd *cobra.Command, args []string) error {
-		if *output != "text" && *output != "json" {
-			return fmt.Errorf("--output %q: it is text or json", *output)
+	cmd.Flags().StringVarP(output, "output", "o", "text", "text, json or yaml")
+	run := cmd.RunE
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		switch *output {
+		case "text", "json":
+			return run(cmd, args)
+		case "yaml":
+		default:
+			return &exitError{exitUsage, fmt.Errorf("--output %q is not text, json or yaml", *output)}
 		}
-		if pre != nil {
-			return pre(cmd, args)
+		*output = "json"
+		out, text := cmd.OutOrStdout(), &bytes.Buffer{}
+		cmd.SetOut(text)
+		err := run(cmd, args)
+		cmd.SetOut(out)
+		if text.Len() == 0 {
+			return err
 		}
-		return nil
+		converted, bad := yaml.JSONToYAML(text.Bytes())
+		if bad == nil {
+			_, bad = out.Write(converted)
+		}
+		if bad != nil {
+			return failed(bad)
+		}
+		return err
 	}
 }

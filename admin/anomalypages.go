@@ -4,90 +4,62 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
-	"slices"
-	"strconv"
 	"time"
 
 	"pavise.dev/pavise/admin/anomaly"
 	"pavise.dev/pavise/admin/flows"
 )
 
-// anomalyPages serves what was unusual, and what is usual.
-func anomalyPages(mux *http.ServeMux, d *anomaly.Detector) {
-	mux.HandleFunc("GET /api/v1/anomalies", func(w http.ResponseWriter, r *http.Request) {
-		f, cursor, limit, err := anomalyFilter(r.URL.Query(), time.Now())
-		if err != nil {
-			parameter(w, err)
-			return
-		}
-		page, err := d.Alerts(f, cursor, limit)
-		if err != nil {
-			parameter(w, &flows.FieldError{Field: "cursor", Message: err.Error()})
-			return
-		}
-		reply(w, page)
-	})
-	mux.HandleFunc("GET /api/v1/baselines", func(w http.ResponseWriter, r *http.Request) {
-		b, ok := d.Baseline(r.URL.Query().Get("workload"))
-		if !ok {
-			fail(w, http.StatusNotFound, "nothing was learnt of that workload; workload=NAMESPACE/NAME")
-			return
-		}
-		reply(w, b)
-	})
+// anomalyRoutes serve what was unusual, and what is usual.
+func anomalyRoutes() []route {
+	workload := workloadParameter
+	workload.words, workload.required = "NAMESPACE/NAME", true
+	return []route{
+		{
+			method: "GET", path: "/api/v1/anomalies", summary: "What was unusual, the newest first.", answer: anomaly.Page{},
+			parameters: alertParameters, lacks: noAnomalies, serve: serveAnomalies,
+		},
+		{
+			method: "GET", path: "/api/v1/baselines", summary: "What is usual for a workload.", answer: anomaly.Baseline{},
+			parameters: []parameter{workload}, lacks: noAnomalies, serve: serveBaseline,
+		},
+	}
 }
 
-// mostParameter bounds a parameter, in octets.
-const mostParameter = 512
-
-// anomalyFilter reads the parameters namespace, workload, kind, severity, since, cursor and limit.
-func anomalyFilter(v url.Values, now time.Time) (f anomaly.Filter, cursor string, limit int, err error) {
-	limit = flows.DefaultLimit
-	for name, values := range v {
-		if len(values) != 1 || len(values[0]) > mostParameter {
-			return f, "", 0, &flows.FieldError{Field: known(name), Message: "it is given once, with at most 512 octets"}
-		}
-		s := values[0]
-		bad := ""
-		switch name {
-		case "namespace":
-			f.Namespace = s
-		case "workload":
-			f.Workload = s
-		case "kind":
-			if f.Kind = anomaly.Kind(s); s != "" && !slices.Contains(anomaly.Kinds, f.Kind) {
-				bad = "there is no such kind"
-			}
-		case "severity":
-			if f.Severity = anomaly.Severity(s); s != "" && !slices.Contains(anomaly.Severities, f.Severity) {
-				bad = "it is info, warning or critical"
-			}
-		case "since":
-			if f.Since, err = sinceOf(s, now); err != nil {
-				bad = err.Error()
-			}
-		case "cursor":
-			cursor = s
-		case "limit":
-			if limit, err = strconv.Atoi(s); err != nil || limit < 1 || limit > flows.MaxLimit {
-				bad = "it is a number from 1 to " + strconv.Itoa(flows.MaxLimit)
-			}
-		default:
-			bad = "there is no such parameter; there are namespace, workload, kind, severity, since, cursor, limit"
-		}
-		if bad != "" {
-			return f, "", 0, &flows.FieldError{Field: known(name), Message: bad}
-		}
+func serveAnomalies(e *endpoint, w http.ResponseWriter, r *http.Request) {
+	v := r.URL.Query()
+	f, err := alertFilter(v, time.Now())
+	most, lerr := limit(v)
+	if err = errors.Join(err, lerr); err != nil {
+		parameter400(w, err)
+		return
 	}
-	return f, cursor, limit, nil
+	page, err := e.source.Anomalies().Alerts(f, v.Get("cursor"), most)
+	if err != nil {
+		parameter400(w, &flows.FieldError{Field: "cursor", Message: err.Error()})
+		return
+	}
+	reply(w, page)
 }
 
-// known is a name that may be said again.
-func known(name string) string {
-	if len(name) > 20 {
-		return "parameter"
+func serveBaseline(e *endpoint, w http.ResponseWriter, r *http.Request) {
+	b, ok := e.source.Anomalies().Baseline(r.URL.Query().Get("workload"))
+	if !ok {
+		fail(w, http.StatusNotFound, "nothing was learnt of that workload; workload=NAMESPACE/NAME")
+		return
 	}
-	return strconv.QuoteToASCII(name)[1 : len(strconv.QuoteToASCII(name))-1]
+	reply(w, b)
+}
+
+// alertFilter reads the parameters that were checked already.
+func alertFilter(v url.Values, now time.Time) (f anomaly.Filter, err error) {
+	f = anomaly.Filter{
+		Namespace: v.Get("namespace"), Workload: v.Get("workload"), Kind: anomaly.Kind(v.Get("kind")), Severity: anomaly.Severity(v.Get("severity")),
+	}
+	if f.Since, err = sinceOf(v.Get("since"), now); err != nil {
+		err = &flows.FieldError{Field: "since", Message: err.Error()}
+	}
+	return f, err
 }
 
 func sinceOf(s string, now time.Time) (time.Time, error) {

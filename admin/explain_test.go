@@ -30,7 +30,7 @@ spec:
 `
 
 // engine lists one address and one name in a feed that denies, and one in one that alerts.
-func engine(t *testing.T) *filter.Engine {
+func engine(t testing.TB) *filter.Engine {
 	t.Helper()
 	feeds := []snapshot.Feed{
 		{Name: "bad", Action: "Deny", Direction: "Both", Loaded: true},

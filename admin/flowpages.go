@@ -9,38 +9,59 @@ import (
 	"pavise.dev/pavise/admin/flows"
 )
 
-// flowPages serves what happened lately, where there is a store of it.
-func flowPages(mux *http.ServeMux, s *flows.Store) {
-	mux.HandleFunc("GET /api/v1/flows", func(w http.ResponseWriter, r *http.Request) {
-		f, cursor, limit, err := flows.Parse(r.URL.Query())
-		if err == nil {
-			var page flows.Page
-			if page, err = s.Query(f, cursor, limit); err == nil {
-				reply(w, page)
-				return
-			}
-		}
-		parameter(w, err)
-	})
-	mux.HandleFunc("GET /api/v1/flows/{id}", func(w http.ResponseWriter, r *http.Request) {
-		if f, ok := s.Get(r.PathValue("id")); ok {
-			reply(w, f)
-			return
-		}
-		fail(w, http.StatusNotFound, "there is no flow of that id; it may be past its window")
-	})
-	mux.HandleFunc("GET /api/v1/requests/{id}", func(w http.ResponseWriter, r *http.Request) {
-		if f, ok := s.ByRequest(r.PathValue("id")); ok {
-			reply(w, f)
-			return
-		}
-		fail(w, http.StatusNotFound, "no request of that id is known; it may be past its window, or another process decided it")
-	})
-	mux.HandleFunc("GET /api/v1/follow", func(w http.ResponseWriter, r *http.Request) { follow(w, r, s) })
+// flowRoutes serve what happened lately, where there is a store of it.
+func flowRoutes() []route {
+	filters := flowParameters[:len(flowParameters)-2] // all but cursor and limit
+	return []route{
+		{
+			method: "GET", path: "/api/v1/flows", summary: "What happened lately, the newest first.", answer: flows.Page{},
+			parameters: flowParameters, lacks: noFlows, serve: serveFlows,
+		},
+		{
+			method: "GET", path: "/api/v1/flows/{id}", summary: "One flow.", answer: flows.Flow{},
+			parameters: idPath("of the flow"), lacks: noFlows, serve: serveFlow,
+		},
+		{
+			method: "GET", path: "/api/v1/requests/{id}", summary: "The flow of one request.", answer: flows.Flow{},
+			parameters: idPath("of the request, as its response says"), lacks: noFlows, serve: serveRequest,
+		},
+		{
+			method: "GET", path: "/api/v1/follow", summary: "Each decision as it comes, one JSON object a line.", answer: flows.Event{},
+			media: "application/x-ndjson", parameters: filters, lacks: noFlows, serve: follow,
+		},
+	}
 }
 
-// parameter says which parameter cannot be taken as it stands.
-func parameter(w http.ResponseWriter, err error) {
+func serveFlows(e *endpoint, w http.ResponseWriter, r *http.Request) {
+	f, cursor, most, err := flows.Parse(r.URL.Query())
+	if err == nil {
+		var page flows.Page
+		if page, err = e.source.Flows().Query(f, cursor, most); err == nil {
+			reply(w, page)
+			return
+		}
+	}
+	parameter400(w, err)
+}
+
+func serveFlow(e *endpoint, w http.ResponseWriter, r *http.Request) {
+	if f, ok := e.source.Flows().Get(r.PathValue("id")); ok {
+		reply(w, f)
+		return
+	}
+	fail(w, http.StatusNotFound, "there is no flow of that id; it may be past its window")
+}
+
+func serveRequest(e *endpoint, w http.ResponseWriter, r *http.Request) {
+	if f, ok := e.source.Flows().ByRequest(r.PathValue("id")); ok {
+		reply(w, f)
+		return
+	}
+	fail(w, http.StatusNotFound, "no request of that id is known; it may be past its window, or another process decided it")
+}
+
+// parameter400 says which parameter cannot be taken as it stands.
+func parameter400(w http.ResponseWriter, err error) {
 	var f *flows.FieldError
 	if errors.As(err, &f) {
 		send(w, http.StatusBadRequest, failure{f.Message, f.Field})
@@ -53,13 +74,13 @@ func parameter(w http.ResponseWriter, err error) {
 const followDeadline = 10 * time.Second
 
 // follow sends decisions as they come, one JSON object a line, until the client goes.
-func follow(w http.ResponseWriter, r *http.Request, s *flows.Store) {
+func follow(e *endpoint, w http.ResponseWriter, r *http.Request) {
 	f, _, _, err := flows.Parse(r.URL.Query())
 	if err != nil {
-		parameter(w, err)
+		parameter400(w, err)
 		return
 	}
-	events, err := s.Follow(r.Context(), f)
+	events, err := e.source.Flows().Follow(r.Context(), f)
 	if err != nil {
 		fail(w, http.StatusServiceUnavailable, err.Error())
 		return

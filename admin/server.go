@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -17,7 +18,9 @@ import (
 	"pavise.dev/pavise/proxy/filter"
 )
 
-// Source is what the endpoint shows. Its methods are called from several goroutines.
+// Source is what the endpoint shows. Its methods are called from several goroutines, and
+// hold no lock that traffic waits for. A source that has more to show implements HasFeeds,
+// HasEnvoy or HasMetrics; what it does not implement is answered with 404.
 type Source interface {
 	// Current is the model in use and the set that it was compiled from.
 	Current() (*policy.Model, *api.Set)
@@ -25,7 +28,7 @@ type Source interface {
 	Feeds() *filter.Engine
 	// Status is put out as JSON.
 	Status() any
-	// Decisions are the latest, newest first, at most n.
+	// Decisions are the latest, newest first, at most n: a []decisions.Record.
 	Decisions(n int) any
 	// Flows are what happened lately; nil where they are not kept.
 	Flows() *flows.Store
@@ -33,52 +36,72 @@ type Source interface {
 	Anomalies() *anomaly.Detector
 }
 
-const (
-	maxBody      = 1 << 20
-	maxDecisions = 1000
-)
+// maxBody bounds the body of a request, in octets.
+const maxBody = 1 << 20
 
-// Handler serves the endpoint; docs/admin.md lists it.
-func Handler(s Source) http.Handler {
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /api/v1/status", func(w http.ResponseWriter, _ *http.Request) { reply(w, s.Status()) })
-	mux.HandleFunc("GET /api/v1/decisions", func(w http.ResponseWriter, _ *http.Request) { reply(w, s.Decisions(maxDecisions)) })
-	if store := s.Flows(); store != nil {
-		flowPages(mux, store)
+// Handler serves the endpoint; docs/admin.md lists it. It asks nobody who they are: it is for
+// a unix socket. ServeTCP is for everything else.
+func Handler(s Source) http.Handler { return newEndpoint(s, false).mux() }
+
+func serveStatus(e *endpoint, w http.ResponseWriter, _ *http.Request) { reply(w, e.source.Status()) }
+
+func serveExplain(e *endpoint, w http.ResponseWriter, r *http.Request) {
+	var q Query
+	if !readBody(w, r, "a query", &q) {
+		return
 	}
-	if d := s.Anomalies(); d != nil {
-		anomalyPages(mux, d)
+	m, set := e.source.Current()
+	if m == nil {
+		fail(w, http.StatusServiceUnavailable, "no policy is in use yet")
+		return
 	}
-	mux.HandleFunc("POST /api/v1/explain", func(w http.ResponseWriter, r *http.Request) {
-		var q Query
-		d := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
-		d.DisallowUnknownFields()
-		if err := d.Decode(&q); err != nil {
-			fail(w, http.StatusBadRequest, "the body is not a query: "+err.Error())
-			return
-		}
-		m, set := s.Current()
-		if m == nil {
-			fail(w, http.StatusServiceUnavailable, "no policy is in use yet")
-			return
-		}
-		e, err := Explain(m, set, s.Feeds(), q)
-		if err != nil {
-			var q *QueryError
-			if !errors.As(err, &q) {
-				q = &QueryError{Message: err.Error()}
-			}
-			send(w, http.StatusUnprocessableEntity, failure{q.Message, q.Field})
-			return
-		}
-		reply(w, e)
-	})
-	return mux
+	x, err := Explain(m, set, e.source.Feeds(), q)
+	if err != nil {
+		unanswerable(w, err)
+		return
+	}
+	reply(w, x)
 }
 
-func reply(w http.ResponseWriter, v any) {
+// readBody reads the one JSON value of a body; false if an answer was sent because it cannot.
+func readBody(w http.ResponseWriter, r *http.Request, what string, into any) bool {
+	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
+	d.DisallowUnknownFields()
+	if err := d.Decode(into); err != nil {
+		fail(w, http.StatusBadRequest, "the body is not "+what+": "+clip(err.Error()))
+		return false
+	}
+	return true
+}
+
+// clip bounds what is said again of a request.
+func clip(s string) string {
+	if len(s) > mostParameter {
+		return s[:mostParameter] + "…"
+	}
+	return s
+}
+
+// unanswerable is for a question that cannot be answered as it stands.
+func unanswerable(w http.ResponseWriter, err error) {
+	var q *QueryError
+	if !errors.As(err, &q) {
+		q = &QueryError{Message: err.Error()}
+	}
+	send(w, http.StatusUnprocessableEntity, failure{clip(q.Message), q.Field})
+}
+
+// reply encodes first and writes then: nothing is held while a client reads.
+func reply(w http.ResponseWriter, v any) { write(w, http.StatusOK, v) }
+
+func write(w http.ResponseWriter, status int, v any) {
+	text, err := json.Marshal(v)
+	if err != nil {
+		status, text = http.StatusInternalServerError, []byte(`{"error":"the answer cannot be written as JSON"}`)
+	}
 	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(v) // the client has gone
+	w.WriteHeader(status)
+	_, _ = w.Write(append(text, '\n')) // the client has gone
 }
 
 type failure struct {
@@ -91,11 +114,7 @@ func fail(w http.ResponseWriter, status int, message string) {
 	send(w, status, failure{Error: message})
 }
 
-func send(w http.ResponseWriter, status int, f failure) {
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(f) // the client has gone
-}
+func send(w http.ResponseWriter, status int, f failure) { write(w, status, f) }
 
 // Serve answers at a unix socket, made with mode 0600, until the context ends.
 func Serve(ctx context.Context, socket string, s Source) error {
@@ -110,7 +129,15 @@ func Serve(ctx context.Context, socket string, s Source) error {
 		_ = l.Close()
 		return fmt.Errorf("close the socket to others: %w", err)
 	}
-	srv := &http.Server{Handler: Handler(s), ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second}
+	return serveOn(ctx, l, Handler(s), slog.Default())
+}
+
+// serveOn answers at a listener until the context ends.
+func serveOn(ctx context.Context, l net.Listener, h http.Handler, log *slog.Logger) error {
+	srv := &http.Server{
+		Handler: h, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second,
+		IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
 	stop := context.AfterFunc(ctx, func() { _ = srv.Close() })
 	defer stop()
 	if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {

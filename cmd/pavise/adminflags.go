@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"pavise.dev/pavise/admin"
+	"pavise.dev/pavise/admin/page"
 )
 
 // adminFlags say where questions are answered beside the socket in the run directory.
@@ -19,5 +20,5 @@ func (a *adminFlags) register(f *pflag.FlagSet) {
 
 // listen takes the address.
 func (a *adminFlags) listen(ctx context.Context, s admin.Source, log *slog.Logger) (*admin.Server, error) {
-	return admin.Listen(ctx, a.address, s, admin.Options{TokenFile: a.tokenFile, Log: log.With("from", "admin")})
+	return admin.Listen(ctx, a.address, s, admin.Options{Pages: page.Handler(s), TokenFile: a.tokenFile, Log: log.With("from", "admin")})
 }

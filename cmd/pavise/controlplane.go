@@ -18,6 +18,7 @@ import (
 	"pavise.dev/pavise/admin/anomaly"
 	"pavise.dev/pavise/admin/flows"
 	"pavise.dev/pavise/api"
+	"pavise.dev/pavise/feeds"
 	"pavise.dev/pavise/internal/decisions"
 	"pavise.dev/pavise/internal/servertls"
 	"pavise.dev/pavise/internal/watch"
@@ -248,6 +249,15 @@ func (c *controlPlane) Flows() *flows.Store { return c.lately.flows }
 
 // Anomalies implements admin.Source.
 func (c *controlPlane) Anomalies() *anomaly.Detector { return c.lately.anomalies }
+
+// FeedList implements admin.HasFeeds.
+func (c *controlPlane) FeedList() []feeds.Status {
+	list, _ := c.feeds.status()
+	return list
+}
+
+// FeedDir implements admin.HasFeeds.
+func (c *controlPlane) FeedDir() string { return c.state }
 
 // Decisions implements admin.Source.
 func (c *controlPlane) Decisions(n int) any { return c.recent.latest(n) }

@@ -447,6 +447,15 @@ func (c *clusterPlane) Flows() *flows.Store { return c.lately.flows }
 // Anomalies implements admin.Source.
 func (c *clusterPlane) Anomalies() *anomaly.Detector { return c.lately.anomalies }
 
+// FeedList implements admin.HasFeeds.
+func (c *clusterPlane) FeedList() []feeds.Status {
+	list, _ := c.feeds.status()
+	return list
+}
+
+// FeedDir implements admin.HasFeeds.
+func (c *clusterPlane) FeedDir() string { return c.state }
+
 // Decisions implements admin.Source.
 func (c *clusterPlane) Decisions(n int) any { return c.recent.latest(n) }
 

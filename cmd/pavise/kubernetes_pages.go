@@ -24,16 +24,21 @@ import (
 
 // pages are for the kubelet and for Prometheus.
 func (c *clusterPlane) pages() http.Handler {
-	registry := prometheus.NewRegistry()
-	registry.MustRegister(clusterMetrics{c}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4}))
+	mux.Handle("GET /metrics", c.Metrics())
 	mux.Handle("GET /healthz", health.Live())
 	mux.Handle("GET /readyz", health.Ready(
 		health.Check{Name: "inventory", Holds: c.complete},
 		health.Check{Name: "certificate", Holds: c.certificateHolds},
 	))
 	return mux
+}
+
+// Metrics implements admin.HasMetrics.
+func (c *clusterPlane) Metrics() http.Handler {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(clusterMetrics{c}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4})
 }
 
 func (c *clusterPlane) certificateHolds() error {

@@ -21,6 +21,7 @@ import (
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
 
 	"pavise.dev/pavise/admin"
+	"pavise.dev/pavise/admin/page"
 	"pavise.dev/pavise/injector"
 	"pavise.dev/pavise/injector/admission"
 	"pavise.dev/pavise/kube/identity"
@@ -38,7 +39,9 @@ func (c *clusterPlane) run(ctx context.Context) error {
 	g.Go(func() error { return c.source.Run(ctx) })
 	g.Go(func() error { return serveHTTP(ctx, c.listenMetrics, c.pages()) })
 	g.Go(func() error { return admin.Serve(ctx, adminSocket(c.runDir), c) })
-	g.Go(func() error { return serveHTTP(ctx, c.listenAdmin, c.adminPages()) })
+	g.Go(func() error {
+		return admin.ServeTCP(ctx, c.listenAdmin, c, admin.Options{Pages: c.adminPages(), Log: c.log.With("from", "admin")})
+	})
 	g.Go(func() error { return c.elect(ctx, "pavise-leader"+revisionSuffix(c.revision), c.leads) })
 	g.Go(func() error { return c.elect(ctx, "pavise-status", c.writes) })
 	g.Go(func() error { return c.keepCertificates(ctx) })
@@ -68,9 +71,25 @@ func (c *clusterPlane) run(ctx context.Context) error {
 // adminPages are for who may forward a port to the pod.
 func (c *clusterPlane) adminPages() http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("/", admin.Handler(c))
+	mux.Handle("/", page.Handler(c))
 	mux.Handle("/debug/sidecars", kubestatus.SidecarsHandler(c.server, c.fleet, kubestatus.Identity{Replica: c.identity, Revision: c.revision}, c.heardOf))
 	return mux
+}
+
+// Sidecars implements page.SidecarLister.
+func (c *clusterPlane) Sidecars() (list []page.Sidecar) {
+	for node, st := range c.server.Nodes() {
+		s := page.Sidecar{
+			Node: node, Workload: c.fleet.WorkloadOf(node), State: sidecarState(st.Status), Wanted: st.Wanted, Acked: st.Acked,
+			Pending: st.Pending, NACKs: st.NACKs, Since: st.Since, InForceAt: st.InForceAt,
+		}
+		if st.NACK != nil {
+			s.NACK, s.NACKTime = st.NACK.Message, st.NACK.Time
+		}
+		s.Snapshot, s.SnapshotTime = c.heardOf(node)
+		list = append(list, s)
+	}
+	return list
 }
 
 // complete says what is missing before sidecars can be served.

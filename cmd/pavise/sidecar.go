@@ -42,6 +42,7 @@ type agent struct {
 	engine   *filter.Engine
 	resolver *resolver // nil where none is wanted
 	names    *dns.Server
+	stats    http.Handler // metrics
 	probes   http.Handler // of the application; nil where there are none
 	// accessLog takes Envoy's, of which the relay knows the listeners.
 	accessLog func(*xds.AccessLogMessage)
@@ -67,6 +68,7 @@ func newAgent(ctx context.Context, o agentOptions) (*agent, error) {
 		}
 	}
 	a := &agent{agentOptions: o, engine: &filter.Engine{}, envoyAdm: envoy.NewAdmin(filepath.Join(o.runDir, "envoy.sock"))}
+	a.collect()
 	if a.probes, err = probesOf(os.Getenv(probesEnv), os.Getenv(podIPEnv), o.log); err != nil {
 		return nil, err
 	}
@@ -199,6 +201,17 @@ func (a *agent) Flows() *flows.Store { return a.lately.flows }
 // Anomalies implements admin.Source.
 func (a *agent) Anomalies() *anomaly.Detector { return a.lately.anomalies }
 
+// EnvoyConfig implements admin.HasEnvoy.
+func (a *agent) EnvoyConfig(ctx context.Context) ([]byte, error) {
+	return a.envoyAdm.Get(ctx, "/config_dump")
+}
+
+// HasModel says to the admin endpoint that policies are the control plane's to explain.
+func (a *agent) HasModel() bool { return false }
+
+// Metrics implements admin.HasMetrics.
+func (a *agent) Metrics() http.Handler { return a.stats }
+
 // Decisions implements admin.Source.
 func (a *agent) Decisions(n int) any { return a.recent.latest(n) }
 
@@ -253,17 +266,22 @@ func (a *agent) feedsHold() error {
 	return nil
 }
 
-// metricsPage is that of this process and of Envoy.
-func (a *agent) metricsPage() http.Handler {
+// collect makes the page of metrics of this process and of Envoy.
+func (a *agent) collect() {
 	registry, failed := a.register()
-	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", &health.Metrics{
+	a.stats = &health.Metrics{
 		Own: registry, Failed: failed, Logger: a.log,
 		Envoy: func(ctx context.Context) (io.ReadCloser, error) {
 			b, err := a.envoyAdm.Get(ctx, "/stats/prometheus?usedonly")
 			return io.NopCloser(bytes.NewReader(b)), err
 		},
-	})
+	}
+}
+
+// metricsPage has the metrics, and the probes of the application.
+func (a *agent) metricsPage() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", a.stats)
 	if a.probes != nil {
 		mux.Handle("GET "+appprobe.Prefix, a.probes)
 	}

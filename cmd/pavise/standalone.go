@@ -299,5 +299,19 @@ func (s *standalone) Flows() *flows.Store { return s.lately.flows }
 // Anomalies implements admin.Source.
 func (s *standalone) Anomalies() *anomaly.Detector { return s.lately.anomalies }
 
+// FeedList implements admin.HasFeeds.
+func (s *standalone) FeedList() []feeds.Status {
+	list, _ := s.feeds.status()
+	return list
+}
+
+// FeedDir implements admin.HasFeeds.
+func (s *standalone) FeedDir() string { return s.state }
+
+// EnvoyConfig implements admin.HasEnvoy.
+func (s *standalone) EnvoyConfig(ctx context.Context) ([]byte, error) {
+	return envoy.NewAdmin(filepath.Join(s.runDir, "envoy.sock")).Get(ctx, "/config_dump")
+}
+
 // Decisions implements admin.Source.
 func (s *standalone) Decisions(n int) any { return s.recent.latest(n) }

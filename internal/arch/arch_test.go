@@ -15,6 +15,7 @@ var forbidden = map[string][]string{
 	"admin":              {module + "xds", "github.com/envoyproxy/"},
 	"admin/flows":        {module + "xds", "github.com/envoyproxy/"},
 	"admin/anomaly":      {module + "xds", "github.com/envoyproxy/"},
+	"admin/page":         {module + "xds", "github.com/envoyproxy/"},
 	"admin/simulate":     {module + "xds", "github.com/envoyproxy/"},
 	"internal/envoy":     {module + "api", module + "policy", module + "xds", "github.com/envoyproxy/go-control-plane"},
 	"internal/watch":     {module + "api", module + "policy", module + "xds"},

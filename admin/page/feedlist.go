@@ -1,0 +1,161 @@
+package page
+
+import (
+	"cmp"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"pavise.dev/pavise/api"
+	"pavise.dev/pavise/feeds"
+	"pavise.dev/pavise/proxy/filter"
+)
+
+// feedRow is a feed with its times as they are shown.
+type feedRow struct {
+	feeds.Status
+	Fetched, Changed, Tried, Next time.Time
+	// Left is how many entries were left out.
+	LeftOut int64
+	// Well says that nothing is wrong with it.
+	Well bool
+	// Hits since the process began; nil where they are not counted.
+	Hits *filter.Hits
+	// Spark of the entries, from what is known of changes; nil if too little is.
+	Spark *spark
+}
+
+// feedList is a part of all feeds.
+type feedList struct {
+	Form  *form
+	Rows  []feedRow
+	Pages pager
+}
+
+// feedPage is one feed.
+type feedPage struct {
+	feedRow
+	// Trouble is why changes cannot be read.
+	Trouble string
+	// Last is the last change, if any is kept.
+	Last           *feeds.Change
+	Added, Removed []string
+	AddedPages     pager
+	RemovedPages   pager
+	Left           []api.FeedLeftOut
+}
+
+const hasNoFeeds = "This process does not know the state of feeds. The control plane does."
+
+func (s *site) feeds(w http.ResponseWriter, r *http.Request) {
+	l, ok := s.src.(FeedLister)
+	if !ok {
+		s.nothing(w, r, http.StatusNotFound, "Feeds", hasNoFeeds)
+		return
+	}
+	f := &form{Path: "/feeds", Button: "Search", Fields: []*field{
+		{Kind: text, Name: "text", Label: "Name", Hint: "a part of it"}, {Kind: parameter, Name: "from"},
+	}}
+	f.read(r)
+	all := slices.Clone(l.FeedList())
+	all = slices.DeleteFunc(all, func(x feeds.Status) bool { return !strings.Contains(x.Name, f.value("text")) })
+	slices.SortFunc(all, func(a, b feeds.Status) int { return cmp.Compare(a.Name, b.Name) })
+	from, to, pages := window(f, "from", f.Path, "feeds", len(all), pageSize)
+	list := feedList{Form: f, Pages: pages}
+	for _, x := range all[from:to] {
+		row, _, _ := s.feedRow(x)
+		list.Rows = append(list.Rows, row)
+	}
+	s.show(w, "feeds", "/feeds", "Threat feeds", f, list)
+}
+
+func (s *site) feed(w http.ResponseWriter, r *http.Request) {
+	l, ok := s.src.(FeedLister)
+	if !ok {
+		s.nothing(w, r, http.StatusNotFound, "Feeds", hasNoFeeds)
+		return
+	}
+	f := &form{Path: "/feed", Fields: []*field{
+		{Kind: text, Name: "name", Label: "Feed"}, {Kind: parameter, Name: "added"}, {Kind: parameter, Name: "removed"},
+	}}
+	f.read(r)
+	list := l.FeedList()
+	i := slices.IndexFunc(list, func(x feeds.Status) bool { return x.Name == f.value("name") })
+	if i < 0 {
+		s.write(w, http.StatusNotFound, "nothing", frame{
+			Title: "There is no such feed", Menu: s.menu("/feeds"), Problems: f.unplaced(), Body: "The list of feeds has all that there are.",
+		})
+		return
+	}
+	row, changes, err := s.feedRow(list[i])
+	p := feedPage{feedRow: row, Left: list[i].Left}
+	if err != nil {
+		// The error names files, which are nothing to who reads pages.
+		p.Trouble = "what changed last cannot be read"
+	}
+	if len(changes) > 0 {
+		p.Last = &changes[len(changes)-1]
+		from, to, pages := window(f, "added", f.Path, "entries that were added", len(p.Last.AddedEntries), pageSize)
+		p.Added, p.AddedPages = p.Last.AddedEntries[from:to], pages
+		from, to, pages = window(f, "removed", f.Path, "entries that were removed", len(p.Last.RemovedEntries), pageSize)
+		p.Removed, p.RemovedPages = p.Last.RemovedEntries[from:to], pages
+	}
+	s.show(w, "feed", "/feeds", "Feed "+visible(row.Name), f, p)
+}
+
+// feedRow fills in what is known of a feed beside its status.
+func (s *site) feedRow(x feeds.Status) (feedRow, []feeds.Change, error) {
+	row := feedRow{
+		Status: x, Fetched: timeOf(x.LastSuccess), Changed: timeOf(x.LastChange), Tried: timeOf(x.LastAttempt), Next: timeOf(x.NextAttempt),
+		LeftOut: x.Unreadable + x.Unsupported + x.Guarded, Well: x.State == api.FeedCurrent && x.Error == "",
+	}
+	if e := s.src.Feeds(); e != nil {
+		hits := e.Hits()
+		if i := slices.IndexFunc(hits, func(h filter.Hits) bool { return h.Feed == x.Name }); i >= 0 {
+			row.Hits = &hits[i]
+		}
+	}
+	changes, err := s.changes(x.Name)
+	if err != nil {
+		return row, nil, err
+	}
+	row.Spark = sparkline("entries before and after each change that is kept", sizesOf(x.Entries, changes))
+	return row, changes, nil
+}
+
+// changes are what is known of the past of a feed, the oldest first.
+func (s *site) changes(name string) ([]feeds.Change, error) {
+	if h, ok := s.src.(FeedHistorian); ok {
+		return h.FeedChanges(name)
+	}
+	l, ok := s.src.(FeedLister)
+	if !ok || l.FeedDir() == "" {
+		return nil, nil
+	}
+	last, err := feeds.LastChange(l.FeedDir(), name)
+	if last == nil || err != nil {
+		return nil, err
+	}
+	return []feeds.Change{*last}, nil
+}
+
+// sizesOf are the entries before and after each change, reckoned back from those of now.
+func sizesOf(now int64, changes []feeds.Change) []float64 {
+	sizes := []float64{float64(now)}
+	for _, c := range slices.Backward(changes) {
+		now = max(0, now-c.Added+c.Removed)
+		sizes = append(sizes, float64(now))
+	}
+	slices.Reverse(sizes)
+	return sizes
+}
+
+func timeOf(t *metav1.Time) time.Time {
+	if t == nil {
+		return time.Time{}
+	}
+	return t.Time
+}

@@ -18,8 +18,8 @@ import (
 	"pavise.dev/pavise/xds/fleet"
 )
 
-// window is how long nothing has to change before what pods do is taken over, as package
-// kube/source has it by default, and maxWindow how long that waits at most.
+// window is how long what pods do waits for more of it, as in package kube/source by default; where
+// updates take longer, as long as the last one took, at most maxWindow.
 const (
 	window    = 20 * time.Millisecond
 	maxWindow = 200 * time.Millisecond
@@ -110,12 +110,12 @@ func (c *control) begin(ctx context.Context) error {
 }
 
 func (c *control) apply(ctx context.Context) error {
-	u, err := c.cluster.take()
+	report, err := c.fleet.Apply(ctx, c.cluster.take())
 	if err != nil {
 		return err
 	}
-	if _, err := c.fleet.Apply(ctx, u); err != nil {
-		return err
+	if len(report.Problems) > 0 || len(report.Held) > 0 {
+		return fmt.Errorf("the objects of the benchmark: %v %v", report.Problems, report.Held)
 	}
 	if c.began, err = processor(); err != nil {
 		return err
@@ -129,8 +129,9 @@ func (c *control) apply(ctx context.Context) error {
 	return nil
 }
 
-// follow takes over what pods do once it is quiet for a moment, as a source of Kubernetes does.
+// follow takes over what pods do, as a source of Kubernetes does.
 func (c *control) follow(ctx context.Context) {
+	var took time.Duration
 	for {
 		select {
 		case <-ctx.Done():
@@ -138,24 +139,23 @@ func (c *control) follow(ctx context.Context) {
 		case e := <-c.events:
 			e()
 		}
-		latest, quiet := time.NewTimer(maxWindow), time.NewTimer(window)
+		gathered := time.NewTimer(min(max(window, took), maxWindow))
 		for more := true; more; {
 			select {
 			case <-ctx.Done():
 				return
 			case e := <-c.events:
 				e()
-				quiet.Reset(window)
-			case <-quiet.C:
-				more = false
-			case <-latest.C:
+			case <-gathered.C:
 				more = false
 			}
 		}
+		begun := time.Now()
 		if err := c.apply(ctx); err != nil && ctx.Err() == nil {
 			fmt.Fprintln(os.Stderr, "xds:", err)
 			os.Exit(1)
 		}
+		took = time.Since(begun)
 	}
 }
 

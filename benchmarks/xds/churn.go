@@ -65,6 +65,6 @@ func (l *lab) churnFor(ctx context.Context, f *figures) error {
 		g.leave()
 	}
 	slices.Sort(took)
-	f.own = quantile(took, 99)
+	f.own50, f.own = quantile(took, 50), quantile(took, 99)
 	return nil
 }

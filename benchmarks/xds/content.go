@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -101,21 +103,13 @@ func (c *cluster) depart(node int) {
 	c.update.Left = append(c.update.Left, nodeName(node))
 }
 
-// take is the update since the last.
-func (c *cluster) take() (fleet.Update, error) {
-	objects := make([]api.Object, 0, len(c.workloads)+len(c.policies))
-	for _, w := range c.workloads {
-		objects = append(objects, w)
-	}
-	for _, p := range c.policies {
-		objects = append(objects, p)
-	}
-	set, problems := api.NewSet(objects...)
-	if api.HasErrors(problems) {
-		return fleet.Update{}, fmt.Errorf("the objects of the benchmark: %v", problems)
-	}
+// take is the update since the last. Its set is made as package kube/source makes it: what did
+// not change keeps its pointer, and the fleet validates what changed.
+func (c *cluster) take() fleet.Update {
 	u := c.update
-	u.Set = set
+	u.Set = &api.Set{Workloads: slices.Clone(c.workloads), AccessPolicies: slices.Clone(c.policies)}
+	slices.SortFunc(u.Set.Workloads, func(a, b *api.Workload) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(u.Set.AccessPolicies, func(a, b *api.AccessPolicy) int { return strings.Compare(a.Name, b.Name) })
 	c.update = fleet.Update{Nodes: map[string]string{}}
-	return u, nil
+	return u
 }

@@ -23,8 +23,10 @@ type figures struct {
 	strayed, failed  int64
 	reconnect        float64
 	change           float64 // processor time of a whole change, by push
-	arrival          float64 // to the last of those whom it concerns
-	churn, own       float64 // events a second, and an arrival to its own configuration
+	arrival50        float64 // to the last of those whom it concerns
+	arrival          float64
+	churn            float64 // events a second
+	own50, own       float64 // an arrival to its own configuration, meanwhile
 }
 
 // lab is one server process and its clients.
@@ -237,7 +239,7 @@ func (l *lab) arrivalsOf(ctx context.Context, f *figures) error {
 		f.strayed += l.others(p) - others
 	}
 	slices.Sort(took)
-	f.arrival = quantile(took, 99)
+	f.arrival50, f.arrival = quantile(took, 50), quantile(took, 99)
 	return nil
 }
 

@@ -43,10 +43,11 @@ type Config struct {
 	Feeds    func([]*api.ThreatFeed)
 	Problems func([]api.Problem)
 
-	// Window is how long nothing has to change before an update. Default 20 ms.
+	// Window is how long an update waits, from the first change on, for others to be part of it.
+	// Default 20 ms.
 	Window time.Duration
-	// MaxWindow is how long an update waits at most where something changes all the time. Default
-	// 200 ms.
+	// MaxWindow bounds how long it waits where updates take longer than Window: then it waits as
+	// long as the last one took, so that they leave half of the time to others. Default 200 ms.
 	MaxWindow time.Duration
 	// Discover is how often it is looked for ClusterNetworkPolicies, whose CRD may come late.
 	// Default 30 s.
@@ -250,17 +251,19 @@ func (s *Source) follow(ctx context.Context, found bool, watch func(client.Objec
 	var pause time.Duration
 	for ctx.Err() == nil {
 		var again <-chan time.Time
+		begun := time.Now()
 		if s.apply(ctx, &told, pause > 0) {
 			pause = 0
 		} else {
 			pause = min(max(2*pause, minPause), maxPause)
 			again = time.After(pause)
 		}
+		took := time.Since(begun)
 		select {
 		case <-ctx.Done():
 		case <-again:
 		case <-s.signal:
-			s.gather(ctx)
+			s.gather(ctx, took)
 		case <-looking.C:
 			found, err := s.discover(watch)
 			if err != nil {
@@ -273,22 +276,17 @@ func (s *Source) follow(ctx context.Context, found bool, watch func(client.Objec
 	}
 }
 
-// gather waits until nothing changes, for some time at most.
-func (s *Source) gather(ctx context.Context) {
-	latest := time.NewTimer(s.c.MaxWindow)
-	defer latest.Stop()
-	quiet := time.NewTimer(s.c.Window)
-	defer quiet.Stop()
+// gather waits for what changes along with the first change.
+func (s *Source) gather(ctx context.Context, took time.Duration) {
+	window := time.NewTimer(min(max(s.c.Window, took), s.c.MaxWindow))
+	defer window.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-latest.C:
-			return
-		case <-quiet.C:
+		case <-window.C:
 			return
 		case <-s.signal:
-			quiet.Reset(s.c.Window)
 		}
 	}
 }

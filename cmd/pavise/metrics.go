@@ -7,6 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"pavise.dev/pavise/admin/anomaly"
 	"pavise.dev/pavise/feeds/replica"
 	"pavise.dev/pavise/internal/decisions"
 	"pavise.dev/pavise/proxy/dns"
@@ -54,6 +55,13 @@ var (
 
 	descDecisions = metric("decisions_total", "Decisions, by output and by what became of them.", "output", "verdict", "outcome")
 	descQueued    = metric("decisions_queued", "Records that wait for an output.", "output")
+
+	descFlows       = metric("flows", "Flows that are kept.")
+	descFlowBytes   = metric("flows_bytes", "What they take, as the store counts it.")
+	descFlowsGone   = metric("flows_evicted_total", "Flows that made room for others, by verdict.", "verdict")
+	descFlowsMerged = metric("flows_merged_total", "Decisions in flows that stand for values that were too many.")
+	descAnomalies   = metric("anomalies_total", "What was unusual, by kind.", "kind")
+	descLearning    = metric("anomalies_learning", "Workloads of which it is not known yet what is usual.")
 )
 
 // register makes the registry of an agent, and the counter of pages of Envoy that failed.
@@ -90,6 +98,7 @@ func (m agentMetrics) Collect(ch chan<- prometheus.Metric) {
 		c.resolver(m.a.resolver)
 	}
 	c.decisions(m.a.decisions.Stats())
+	c.lately(m.a.lately)
 }
 
 type collector struct{ ch chan<- prometheus.Metric }
@@ -172,6 +181,20 @@ func (c collector) resolver(r *resolver) {
 	for outcome, n := range map[string]uint64{"learnt": t.Learnt, "refused": t.Refused, "evicted": t.Evicted, "displaced": t.Displaced} {
 		c.counter(descNames, float64(n), outcome)
 	}
+}
+
+func (c collector) lately(l *lately) {
+	f := l.flows.Stats()
+	c.gauge(descFlows, float64(f.Flows))
+	c.gauge(descFlowBytes, float64(f.Bytes))
+	c.counter(descFlowsGone, float64(f.EvictedAllowed), "allow")
+	c.counter(descFlowsGone, float64(f.EvictedDenied), "deny")
+	c.counter(descFlowsMerged, float64(f.Merged))
+	a := l.anomalies.Stats()
+	for _, k := range anomaly.Kinds {
+		c.counter(descAnomalies, float64(a.Raised[k]), string(k))
+	}
+	c.gauge(descLearning, float64(a.Learning))
 }
 
 func (c collector) decisions(s decisions.Stats) {

@@ -72,7 +72,7 @@ func newAgent(ctx context.Context, o agentOptions) (*agent, error) {
 	if a.probes, err = probesOf(os.Getenv(probesEnv), os.Getenv(podIPEnv), o.log); err != nil {
 		return nil, err
 	}
-	if a.lately, err = newLately(a.state, agentLatelyBytes, a.log.With("from", "anomalies")); err != nil {
+	if a.lately, err = newLately(a.state, agentLatelyBytes, nil, a.log.With("from", "anomalies")); err != nil {
 		return nil, err
 	}
 	if err := a.follow(); err != nil {

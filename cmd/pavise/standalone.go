@@ -43,16 +43,17 @@ type standaloneOptions struct {
 // standalone is a control plane and its Envoy in one process.
 type standalone struct {
 	standaloneOptions
-	policies *folder
-	names    *dns.Server
-	resolver *resolver // for transparent workloads; nil where there are none at the start
-	server   *xds.Server
-	envoyUp  *envoy.Supervisor
-	feeds    *feedKeeper
-	recent   ring
-	lately   *lately
-	denied   atomic.Int64
-	asked    *admin.Server // at an address
+	policies  *folder
+	names     *dns.Server
+	resolver  *resolver // for transparent workloads; nil where there are none at the start
+	server    *xds.Server
+	envoyUp   *envoy.Supervisor
+	feeds     *feedKeeper
+	recent    ring
+	lately    *lately
+	directory directory // who has which address
+	denied    atomic.Int64
+	asked     *admin.Server // at an address
 }
 
 // newStandalone checks everything that can be checked before anything is started.
@@ -74,7 +75,7 @@ func newStandalone(ctx context.Context, o standaloneOptions) (*standalone, error
 	s := &standalone{
 		standaloneOptions: o, feeds: newFeedKeeper(o.state, o.log.With("from", "feeds")),
 	}
-	if s.lately, err = newLately(s.state, latelyBytes, s.log.With("from", "anomalies")); err != nil {
+	if s.lately, err = newLately(s.state, latelyBytes, s.directory.workload, s.log.With("from", "anomalies")); err != nil {
 		return nil, failed(err)
 	}
 	s.names = &dns.Server{Lookup: checkedLookup(s.feeds.engine, s.decision), Logger: o.log.With("from", "dns")}
@@ -86,6 +87,7 @@ func newStandalone(ctx context.Context, o standaloneOptions) (*standalone, error
 	if err := s.policies.load(); err != nil {
 		return nil, err
 	}
+	s.directory.set(s.policies.inUse().model)
 	if err := s.feeds.set(s.policies.inUse().set, s.policies.inUse().model); err != nil {
 		return nil, failed(err)
 	}
@@ -193,6 +195,7 @@ func (s *standalone) reloadAndSet(ctx context.Context) {
 		return
 	}
 	c := s.policies.inUse()
+	s.directory.set(c.model)
 	if err := s.feeds.set(c.set, c.model); err != nil {
 		s.log.Error("the feeds of the folder could not be taken; those of before stay", "error", err)
 	}

@@ -13,10 +13,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"pavise.dev/pavise/internal/freeport"
 
 	"go.uber.org/goleak"
 
@@ -216,12 +219,9 @@ func start(t testing.TB, path, file string, places map[string]string) *proxy {
 }
 
 func freePort(t testing.TB) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	ports, err := freeport.Find("127.0.0.1", 1)
 	must(t, err)
-	defer l.Close()
-	_, port, err := net.SplitHostPort(l.Addr().String())
-	must(t, err)
-	return port
+	return strconv.Itoa(ports[0])
 }
 
 func pipe(path string) string { return fmt.Sprintf("{pipe: {path: %s}}", path) }

@@ -26,6 +26,8 @@ import (
 	"testing"
 	"time"
 
+	"pavise.dev/pavise/internal/freeport"
+
 	"go.yaml.in/yaml/v3"
 
 	"pavise.dev/pavise/feeds/snapshot"
@@ -140,12 +142,11 @@ var addrs atomic.Uint32
 // freePort is one that nobody has just now.
 func freePort(t testing.TB, at string) uint16 {
 	t.Helper()
-	l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", net.JoinHostPort(at, "0"))
+	ports, err := freeport.Find(at, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return netip.MustParseAddrPort(l.Addr().String()).Port()
+	return uint16(ports[0]) //nolint:gosec // it is a port
 }
 
 // configure writes the bootstrap of an Envoy.

@@ -11,7 +11,10 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"time"
+
+	"pavise.dev/pavise/internal/freeport"
 )
 
 // startTimeout bounds the start of one process: a cold disk and a busy machine included.
@@ -83,7 +86,7 @@ func (c *Cluster) prepare(ctx context.Context, o Options) error {
 	if err := c.files(); err != nil {
 		return err
 	}
-	ports, err := freePorts(ctx, 4)
+	ports, err := freePorts(4)
 	if err != nil {
 		return err
 	}
@@ -261,27 +264,12 @@ func (c *Cluster) Close() error {
 	return errors.Join(append(errs, os.RemoveAll(c.dir))...)
 }
 
-// freePorts returns ports of 127.0.0.1 that nobody listened on a moment ago. They are held
-// together until all are known, so they differ.
-func freePorts(ctx context.Context, n int) ([]string, error) {
-	var ports []string
-	var held []net.Listener
-	defer func() {
-		for _, l := range held {
-			_ = l.Close()
-		}
-	}()
-	for range n {
-		l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, err
-		}
-		held = append(held, l)
-		_, port, err := net.SplitHostPort(l.Addr().String())
-		if err != nil {
-			return nil, err
-		}
-		ports = append(ports, port)
+// freePorts returns ports of 127.0.0.1 that nobody listens on.
+func freePorts(n int) ([]string, error) {
+	ports, err := freeport.Find("127.0.0.1", n)
+	var out []string
+	for _, p := range ports {
+		out = append(out, strconv.Itoa(p))
 	}
-	return ports, nil
+	return out, err
 }

@@ -132,7 +132,7 @@ func (c *Cluster) startNode(ctx context.Context, o Options) error {
 	if err := c.prepare(ctx, o); err != nil {
 		return err
 	}
-	ports, err := freePorts(ctx, 1)
+	ports, err := freePorts(1)
 	if err != nil {
 		return err
 	}

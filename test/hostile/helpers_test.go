@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"pavise.dev/pavise/internal/freeport"
+
 	"pavise.dev/pavise/api"
 	"pavise.dev/pavise/internal/decisions"
 	"pavise.dev/pavise/policy"
@@ -386,10 +388,9 @@ func listenTCP(at string) (net.Listener, error) {
 // freePort is a port that nobody listens on, for addresses that other tests use as well.
 func freePort(t testing.TB) int {
 	t.Helper()
-	ln, err := listenTCP(":0")
+	ports, err := freeport.Find("", 1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer ln.Close()
-	return ln.Addr().(*net.TCPAddr).Port
+	return ports[0]
 }

@@ -2,11 +2,13 @@ package main
 
 import (
 	"context"
-	"net"
+	"strconv"
 	"strings"
 	"testing"
 
 	"go.uber.org/goleak"
+
+	"pavise.dev/pavise/internal/freeport"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -15,23 +17,12 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func ports(t *testing.T, n int) []string {
 	t.Helper()
 	var found []string
-	var held []net.Listener
-	defer func() {
-		for _, l := range held {
-			_ = l.Close()
-		}
-	}()
-	for range n {
-		l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		held = append(held, l)
-		_, port, err := net.SplitHostPort(l.Addr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		found = append(found, port)
+	list, err := freeport.Find("", n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range list {
+		found = append(found, strconv.Itoa(p))
 	}
 	return found
 }

@@ -176,8 +176,11 @@ func forward(config *rest.Config, clients *kubernetes.Clientset, namespace, pod 
 	if err != nil {
 		return "", nil, err
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- f.ForwardPorts() }()
+	ended, done := make(chan error, 1), make(chan struct{})
+	go func() {
+		defer close(done)
+		ended <- f.ForwardPorts()
+	}()
 	select {
 	case err := <-ended:
 		return "", nil, fmt.Errorf("no port could be forwarded to it: %w", err)
@@ -193,7 +196,7 @@ func forward(config *rest.Config, clients *kubernetes.Clientset, namespace, pod 
 	}
 	return fmt.Sprintf("http://127.0.0.1:%d", ports[0].Local), func() {
 		close(stopped)
-		_ = <-ended // that it was stopped
+		<-done
 	}, nil
 }
 

@@ -146,7 +146,7 @@ func freePort(t testing.TB, at string) uint16 {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return uint16(ports[0]) //nolint:gosec // it is a port
+	return uint16(ports[0])
 }
 
 // configure writes the bootstrap of an Envoy.

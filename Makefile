@@ -54,6 +54,8 @@ test: envoy kubernetes need-go need-gcc ## vet and test everything with the race
 	  echo "testing $$module"; \
 	  (cd $$module && go vet ./... && PAVISE_NO_NODE=1 CGO_ENABLED=1 go test -race $(TESTFLAGS) ./...); \
 	done
+	@# It computes for itself alone, and ten times as long under the race detector, where it is skipped.
+	go test -run TestMeasured $(TESTFLAGS) ./admin/anomaly
 
 # Etcd and an API server, which some tests of `make test` ask; they take minutes to build, once.
 .PHONY: kubernetes

@@ -76,7 +76,7 @@ func (d *Detector) read(r *decisions.Record, now time.Time) (event, bool) {
 	if r.Path != "" {
 		e.shape = clip(flows.Shape(r.Path))
 	}
-	to, port := endpoint(r.Destination)
+	to, port := decisions.Endpoint(r.Destination)
 	if port != 0 {
 		e.port = strconv.FormatUint(uint64(port), 10)
 	}
@@ -104,7 +104,7 @@ func (d *Detector) read(r *decisions.Record, now time.Time) (event, bool) {
 // peer names the other end. Of IPv6, it is the /64, in which a host may take as many
 // addresses as it likes.
 func (d *Detector) peer(s string) (name string, known bool) {
-	a, _ := endpoint(s)
+	a, _ := decisions.Endpoint(s)
 	if !a.IsValid() {
 		return clip(s), false // such as the prefix of a folded record
 	}
@@ -143,16 +143,6 @@ func canonical(host string) string {
 		host = host[:i]
 	}
 	return clip(strings.ToLower(strings.TrimSuffix(host, ".")))
-}
-
-func endpoint(s string) (netip.Addr, uint16) {
-	if a, err := netip.ParseAddrPort(s); err == nil {
-		return a.Addr().Unmap().WithZone(""), a.Port()
-	}
-	if a, err := netip.ParseAddr(s); err == nil {
-		return a.Unmap().WithZone(""), 0
-	}
-	return netip.Addr{}, 0
 }
 
 // clip bounds a text and makes it valid UTF-8. An octet that is none becomes a question mark,

@@ -24,7 +24,7 @@ func (s *Store) keyOf(r *decisions.Record) Key {
 		k.Name, _ = canonical(r.Question.Name)
 		return k
 	}
-	to, port := endpoint(r.Destination)
+	to, port := decisions.Endpoint(r.Destination)
 	k.Port = port
 	name, named := canonical(r.Host)
 	if k.Name = name; k.Port == 0 {
@@ -35,7 +35,7 @@ func (s *Store) keyOf(r *decisions.Record) Key {
 	}
 	peer, text := to, r.Destination
 	if r.Direction != policy.Egress {
-		peer, _ = endpoint(r.Source)
+		peer, _ = decisions.Endpoint(r.Source)
 		text = r.Source
 	}
 	k.Peer = s.peer(peer, text)
@@ -60,17 +60,6 @@ func (s *Store) peer(a netip.Addr, text string) string {
 		return text[:i] // IPv4 has one form: spare the copy
 	}
 	return a.String()
-}
-
-// endpoint reads ADDRESS:PORT or ADDRESS; the address is not valid for anything else.
-func endpoint(s string) (netip.Addr, uint16) {
-	if a, err := netip.ParseAddrPort(s); err == nil {
-		return a.Addr().Unmap().WithZone(""), a.Port()
-	}
-	if a, err := netip.ParseAddr(s); err == nil {
-		return a.Unmap().WithZone(""), 0
-	}
-	return netip.Addr{}, 0
 }
 
 // canonical brings a name to lower case and cuts its port and its trailing dot off. What has

@@ -1,7 +1,6 @@
 package simulate
 
 import (
-	"net/netip"
 	"strings"
 
 	"pavise.dev/pavise/admin/flows"
@@ -61,8 +60,8 @@ func questions(l *policy.Listener, f *flows.Flow, presume bool) []question {
 		}
 	}
 	star := func(s string) bool { return f.Merged && s == flows.Star }
-	q.req.Source, _ = endpoint(r.Source)
-	q.req.Destination, q.req.Port = endpoint(r.Destination)
+	q.req.Source, _ = decisions.Endpoint(r.Source)
+	q.req.Destination, q.req.Port = decisions.Endpoint(r.Destination)
 	lacks(source, !q.req.Source.IsValid() || star(f.Peer) && l.Direction == policy.Ingress)
 	lacks(destination, !q.req.Destination.IsValid() || star(f.Peer) && l.Direction == policy.Egress)
 	// At a listener of its own port, the port of the destination is that behind it.
@@ -134,17 +133,6 @@ func questions(l *policy.Listener, f *flows.Flow, presume bool) []question {
 }
 
 func cut(s string) bool { return strings.Contains(s, cutMark) }
-
-// endpoint reads ADDRESS:PORT or ADDRESS; the address is not valid for anything else.
-func endpoint(s string) (netip.Addr, uint16) {
-	if a, err := netip.ParseAddrPort(s); err == nil {
-		return a.Addr().Unmap().WithZone(""), a.Port()
-	}
-	if a, err := netip.ParseAddr(s); err == nil {
-		return a.Unmap().WithZone(""), 0
-	}
-	return netip.Addr{}, 0
-}
 
 // fixed says why no policy was asked about a flow; empty where one was.
 func fixed(r *decisions.Record) string {

@@ -23,9 +23,13 @@ type Feeds struct {
 	Next string `json:"next,omitempty"`
 }
 
-// Feed is one threat feed with its last change.
+// Feed is one threat feed with its past.
 type Feed struct {
 	feeds.Status
+	// Changes are what refreshes changed, the oldest first, without their entries; at most 64 are kept.
+	Changes []feeds.Change `json:"changes,omitempty"`
+	// Trouble says that some of the past cannot be read; empty if all can.
+	Trouble string `json:"trouble,omitempty"`
 	// Last is what the last refresh that changed anything changed; left out where nothing is known.
 	Last *feeds.Change `json:"last,omitempty"`
 	// Plus and Minus are entries that it added and removed, at most 100 each.
@@ -89,12 +93,18 @@ func serveFeed(e *endpoint, w http.ResponseWriter, r *http.Request) {
 	}
 	f := Feed{Status: list[i]}
 	if dir := feedDir(e.source); dir != "" {
-		c, err := feeds.LastChange(dir, f.Name)
-		if err != nil {
-			fail(w, http.StatusInternalServerError, "what changed last cannot be read")
+		changes, err := feeds.Changes(dir, f.Name)
+		// The errors name files, which are nothing to who asks over HTTP.
+		switch {
+		case err != nil && changes == nil:
+			fail(w, http.StatusInternalServerError, "what changed last cannot be read; `pavise feeds history` says why")
 			return
+		case err != nil:
+			f.Trouble = "some earlier changes cannot be read; `pavise feeds history` says which"
 		}
-		if c != nil {
+		f.Changes = changes
+		if n := len(changes); n > 0 {
+			c := &changes[n-1]
 			f.Last, f.Plus, f.Minus = c, c.AddedEntries[:min(len(c.AddedEntries), mostEntries)], c.RemovedEntries[:min(len(c.RemovedEntries), mostEntries)]
 		}
 	}

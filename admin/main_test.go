@@ -123,6 +123,18 @@ func (l *lab) FeedList() []feeds.Status {
 	return feeds.ReadStatus(l.dir, feeds.FromSet(l.set), time.Now())
 }
 
+// Sidecars are in no order; those of standalone mode have no namespace.
+func (l *lab) Sidecars() []Sidecar {
+	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	return []Sidecar{
+		{Node: "shop/web-2", Workload: "shop/web", State: "refused", Wanted: "b", Acked: "a", Pending: 2, NACK: strings.Repeat("no ", 4000), NACKTime: at, NACKs: 3},
+		{Node: "standalone", State: "pending", Wanted: "b"},
+		{Node: "jobs/cron-1", Workload: "jobs/cron", State: "away", Wanted: "a", Acked: "a"},
+		{Node: "shop/web-1", Workload: "shop/web", State: "in-force", Wanted: "a", Acked: "a", Since: at, InForceAt: at, Snapshot: "sha256:1", SnapshotTime: at},
+		{Node: "shop/gone-1", State: "away"},
+	}
+}
+
 func (l *lab) EnvoyConfig(context.Context) ([]byte, error) {
 	return []byte(`{"configs": [
 		{"@type": "bootstrap", "bootstrap": {"node": {"id": "shop/web"}, "grpc": {"initial_metadata": [{"key": "authorization", "value": "` + canary + `"}]}}},

@@ -141,8 +141,14 @@ func routes() []route {
 			parameters: []parameter{cursorParameter, limitParameter}, lacks: noFeedList, serve: serveFeeds,
 		},
 		{
-			method: "GET", path: "/api/v1/feeds/{name}", summary: "One threat feed, and what its last change was.", answer: Feed{}, heavy: true,
+			method: "GET", path: "/api/v1/feeds/{name}", summary: "One threat feed, what its last change was, and those before.", answer: Feed{}, heavy: true,
 			parameters: []parameter{{name: "name", words: "its name", inPath: true, required: true}}, lacks: noFeedList, serve: serveFeed,
+		},
+		{
+			method: "GET", path: "/api/v1/sidecars", summary: "The sidecars that are connected, or were, and what each has.", answer: Sidecars{}, heavy: true,
+			parameters: []parameter{
+				namespaceParameter, {name: "state", words: "only in this state", enum: sidecarStates}, cursorParameter, limitParameter,
+			}, lacks: noSidecars, serve: serveSidecars,
 		},
 		{
 			method: "GET", path: "/api/v1/lookup", summary: "Which threat feeds list an address, a name or the host of a URL.", answer: feeds.Answer{}, heavy: true,

@@ -105,7 +105,7 @@ func TestEveryListIsPaged(t *testing.T) {
 			for i := range typ.NumField() {
 				f := typ.Field(i)
 				if f.Type.Kind() == reflect.Slice && f.Type.Elem().Kind() == reflect.Struct && !next && typ != reflect.TypeFor[anomaly.Baseline]() &&
-					!strings.HasSuffix(r.path, "/lookup") { // at most one for each feed, and one for each direction
+					!strings.HasSuffix(r.path, "/lookup") && r.path != "/api/v1/feeds/{name}" { // one for each feed and direction; 64 changes
 					t.Errorf("%s answers a list, %s, without pages", r.path, f.Name)
 				}
 			}

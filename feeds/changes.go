@@ -38,6 +38,9 @@ type Change struct {
 	// Added and Removed count entries. A first fetch lists none of them by name.
 	Added   int64 `json:"added"`
 	Removed int64 `json:"removed"`
+	// Entries is how many the body had after it; 0 for what an earlier version of Pavise wrote,
+	// which did not keep it.
+	Entries int64 `json:"entries,omitempty"`
 	// Cut says that there were too many to list all.
 	Cut bool `json:"cut,omitempty"`
 
@@ -174,6 +177,9 @@ func writeChange(dir, name string, c Change) error {
 
 // changeFiles lists the files of a feed's changes, the oldest first.
 func changeFiles(dir, name string) ([]string, error) {
+	if !filepath.IsLocal(name) || name != filepath.Base(name) {
+		return nil, fmt.Errorf("%q is not the name of a feed", name)
+	}
 	folder := filepath.Join(dirOf(dir, name), changesName)
 	entries, err := os.ReadDir(folder)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -210,11 +216,8 @@ func readChange(path string) (*Change, error) {
 	defer f.Close()
 	s := bufio.NewScanner(io.LimitReader(f, maxChange))
 	s.Buffer(nil, 1<<16)
-	var c Change
-	if !s.Scan() {
-		return nil, fmt.Errorf("%s: empty", path)
-	}
-	if err := json.Unmarshal(s.Bytes(), &c); err != nil {
+	c, err := headOf(s)
+	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	for s.Scan() {
@@ -228,7 +231,10 @@ func readChange(path string) (*Change, error) {
 			return nil, fmt.Errorf("%s: a line begins with neither + nor -", path)
 		}
 	}
-	return &c, s.Err()
+	if err := s.Err(); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return &c, nil
 }
 
 // Since says from when an entry, as changes write it, is listed without a break. Exact is

@@ -166,7 +166,7 @@ func (k *keeper) keep(r *reader, st *state, next state, got fetch.Result, temp s
 		}
 		change.From, change.To = st.Digest, next.Digest
 	}
-	change.Time = r.now
+	change.Time, change.Entries = r.now, next.Counts.Entries
 	name := bodyPrefix + strings.TrimPrefix(next.Digest, "sha256:")[:32]
 	if err := os.Rename(temp, filepath.Join(folder, name)); err != nil {
 		return err

@@ -1,8 +1,7 @@
 package page
 
 import (
-	"time"
-
+	"pavise.dev/pavise/admin"
 	"pavise.dev/pavise/admin/anomaly"
 	"pavise.dev/pavise/admin/flows"
 	"pavise.dev/pavise/api"
@@ -41,38 +40,18 @@ type FeedLister interface {
 // FeedHistorian knows more of the past than the last change.
 type FeedHistorian interface {
 	// FeedChanges are what is kept of the changes of one feed, the oldest first; the last has
-	// its entries. The error says why they cannot be read.
+	// its entries. The error says what cannot be read; the rest comes with it.
 	FeedChanges(name string) ([]feeds.Change, error)
 }
 
-// SidecarLister knows the sidecars that are connected, or were.
+// SidecarLister knows the sidecars that are connected, or were; it is what admin.HasSidecars is.
 type SidecarLister interface {
 	// Sidecars are in any order.
 	Sidecars() []Sidecar
 }
 
 // Sidecar is what is known of one Envoy.
-type Sidecar struct {
-	// Node is NAMESPACE/POD, and Workload NAMESPACE/NAME.
-	Node     string
-	Workload string
-	// State is a word: in-force, pending, refused or away.
-	State string
-	// Wanted is the digest of the policies that it shall enforce, Acked of those that it does.
-	Wanted, Acked string
-	// Pending is how many resources it has not acknowledged.
-	Pending int
-	// NACK is the last refusal in Envoy's words, at NACKTime; NACKs counts them.
-	NACK     string
-	NACKTime time.Time
-	NACKs    int
-	// Since is when its stream began, and InForceAt when all was last acknowledged.
-	Since     time.Time
-	InForceAt time.Time
-	// Snapshot is the digest of the feeds that it decides by, fetched at SnapshotTime.
-	Snapshot     string
-	SnapshotTime time.Time
-}
+type Sidecar = admin.Sidecar
 
 // inForce is the State of a sidecar with which all is well.
 const inForce = "in-force"

@@ -18,7 +18,6 @@ import (
 	"pavise.dev/pavise/admin/anomaly"
 	"pavise.dev/pavise/admin/flows"
 	"pavise.dev/pavise/api"
-	"pavise.dev/pavise/feeds"
 	"pavise.dev/pavise/internal/decisions"
 	"pavise.dev/pavise/internal/servertls"
 	"pavise.dev/pavise/internal/watch"
@@ -40,6 +39,7 @@ type controlPlane struct {
 	policies *folder
 	server   *xds.Server
 	feeds    *feedKeeper
+	feedPages
 	served   *feedServer
 	tlsFiles *servertls.Certificates
 	recent   ring
@@ -130,6 +130,7 @@ func newControlPlane(o controlPlaneOptions) (*controlPlane, error) {
 		controlPlaneOptions: o, feeds: newFeedKeeper(o.state, o.log.With("from", "feeds")),
 		policies: &folder{dir: o.config, log: o.log, target: target{Options: xds.Options{Resolver: xds.DefaultResolver, Module: true}, each: true}},
 	}
+	c.feedPages = feedPages{c.feeds}
 	if err := c.policies.load(); err != nil {
 		return nil, err
 	}
@@ -250,14 +251,13 @@ func (c *controlPlane) Flows() *flows.Store { return c.lately.flows }
 // Anomalies implements admin.Source.
 func (c *controlPlane) Anomalies() *anomaly.Detector { return c.lately.anomalies }
 
-// FeedList implements admin.HasFeeds.
-func (c *controlPlane) FeedList() []feeds.Status {
-	list, _ := c.feeds.status()
+// Sidecars implements admin.HasSidecars. An agent is called as its workload is.
+func (c *controlPlane) Sidecars() (list []admin.Sidecar) {
+	for node, st := range c.server.Nodes() {
+		list = append(list, sidecarOf(node, node, &st))
+	}
 	return list
 }
-
-// FeedDir implements admin.HasFeeds.
-func (c *controlPlane) FeedDir() string { return c.state }
 
 // Decisions implements admin.Source.
 func (c *controlPlane) Decisions(n int) any { return c.recent.latest(n) }

@@ -135,6 +135,24 @@ func (k *feedKeeper) status() (list []feeds.Status, trouble string) {
 	return list, trouble
 }
 
+// feedPages answer what admin endpoints and pages ask about feeds, for a process that embeds them.
+type feedPages struct{ keeper *feedKeeper }
+
+// FeedList implements admin.HasFeeds.
+func (p feedPages) FeedList() []feeds.Status {
+	list, _ := p.keeper.status()
+	return list
+}
+
+// FeedDir implements admin.HasFeeds.
+func (p feedPages) FeedDir() string { return p.keeper.state }
+
+// FeedChanges implements page.FeedHistorian. Beside an error there may be changes that could be
+// read, as feeds.Changes says.
+func (p feedPages) FeedChanges(name string) ([]feeds.Change, error) {
+	return feeds.Changes(p.keeper.state, name)
+}
+
 // run keeps the feeds until the context ends.
 func (k *feedKeeper) run(ctx context.Context) error {
 	select {

@@ -22,7 +22,7 @@ state directory, where a running process and these commands find it.`,
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error { return errors.New("which of its commands?") },
 	}
-	cmd.AddCommand(feedsListCommand(), feedsShowCommand(), feedsFetchCommand(), feedsDiffCommand(), feedsCompileCommand())
+	cmd.AddCommand(feedsListCommand(), feedsShowCommand(), feedsFetchCommand(), feedsDiffCommand(), feedsHistoryCommand(), feedsCompileCommand())
 	return cmd
 }
 

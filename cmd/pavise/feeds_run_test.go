@@ -48,6 +48,16 @@ func TestFeedsOfARunningProcess(t *testing.T) {
 		}
 	})
 
+	t.Run("its past is known", func(t *testing.T) {
+		list, err := p.s.FeedChanges("list")
+		if err != nil || len(list) != 1 || list[0].Entries != 1 || list[0].From != "" || p.s.FeedDir() != p.s.state || len(p.s.FeedList()) != 1 {
+			t.Errorf("%+v, %v", list, err)
+		}
+		if in := p.s.Sidecars(); len(in) != 1 {
+			t.Errorf("sidecars: %+v", in)
+		}
+	})
+
 	t.Run("a broken folder keeps the feeds", func(t *testing.T) {
 		p.save("feeds.yaml", strings.Replace(oneFeed, "url", "ulr", 1))
 		p.eventually("status says broken", func() bool { return p.status().Broken })

@@ -143,6 +143,46 @@ spec: {inbound: [{address: ` + addr + `, port: 80, upstream: "198.51.100.9:80"}]
 	}
 }
 
+// TestHistoryWithDamage: what can be read is shown, what cannot is said and is in the exit code.
+func TestHistoryWithDamage(t *testing.T) {
+	config, state := feedFolder(t, oneFeed, ""), filepath.Join(t.TempDir(), "state")
+	for _, list := range []string{"192.0.2.1\n", "192.0.2.2\n", "192.0.2.3\n192.0.2.4\n"} {
+		if err := os.WriteFile(filepath.Join(config, "list.txt"), []byte(list), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, said, code := command(t, "feeds", "fetch", "--config", config, "--state", state); code != exitOK {
+			t.Fatalf("exit code %d, %s", code, said)
+		}
+	}
+	files, err := filepath.Glob(filepath.Join(state, "feeds", "list", "changes", "*"))
+	if err != nil || len(files) != 3 {
+		t.Fatal(files, err)
+	}
+	k := newFeedKeeper(state, slog.New(slog.DiscardHandler))
+	past := feedPages{k}
+	if list, err := past.FeedChanges("list"); err != nil || len(list) != 3 || len(list[2].AddedEntries) != 2 || past.FeedDir() != state {
+		t.Errorf("%+v, %v", list, err)
+	}
+	if err := os.WriteFile(files[1], nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, format := range []string{"text", "json", "yaml"} {
+		out, said, code := command(t, "feeds", "history", "list", "--config", config, "--state", state, "-o", format)
+		if code != exitFailed || !strings.Contains(said, files[1]+": it is empty") || strings.Count(out, "\n") < 3 {
+			t.Errorf("%s: exit code %d, %s%s", format, code, out, said)
+		}
+	}
+	if list, err := past.FeedChanges("list"); err == nil || len(list) != 2 {
+		t.Errorf("%+v, %v", list, err)
+	}
+	if err := os.WriteFile(files[2], nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, said, code := command(t, "feeds", "history", "list", "--config", config, "--state", state); code != exitFailed || out != "" || !strings.Contains(said, files[2]) {
+		t.Errorf("exit code %d, %s%s", code, out, said)
+	}
+}
+
 func TestNameservers(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "resolv.conf")
 	text := "# nameserver 192.0.2.1\nsearch example\nnameserver 192.0.2.2\n nameserver\tfe80::1%eth0 # ours\nnameserver\nnameserver x\noptions nameserver 192.0.2.3\n"

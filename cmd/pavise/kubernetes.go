@@ -118,8 +118,9 @@ type clusterPlane struct {
 	given    *servertls.Certificates // nil where Pavise makes its own
 	injector atomic.Pointer[injector.Config]
 	feeds    *feedKeeper
-	served   *feedServer
-	status   *kubestatus.Writer
+	feedPages
+	served *feedServer
+	status *kubestatus.Writer
 
 	leading  atomic.Bool
 	writing  atomic.Bool
@@ -158,6 +159,7 @@ func newClusterPlane(ctx context.Context, o controlPlaneOptions, k clusterOption
 		changed: make(chan struct{}, 1), report: &fleet.Report{}, following: map[string]followed{},
 		feeds: newFeedKeeper(o.state, o.log.With("from", "feeds")),
 	}
+	c.feedPages = feedPages{c.feeds}
 	klog.SetSlogLogger(o.log.With("from", "kubernetes"))
 	crlog.SetLogger(logr.FromSlogHandler(o.log.With("from", "kubernetes").Handler()))
 	if c.lately, err = newLately(c.state, latelyBytes, nil, c.log.With("from", "anomalies")); err != nil {
@@ -447,19 +449,14 @@ func (c *clusterPlane) Flows() *flows.Store { return c.lately.flows }
 // Anomalies implements admin.Source.
 func (c *clusterPlane) Anomalies() *anomaly.Detector { return c.lately.anomalies }
 
-// FeedList implements admin.HasFeeds.
-func (c *clusterPlane) FeedList() []feeds.Status {
-	list, _ := c.feeds.status()
-	return list
-}
-
-// FeedDir implements admin.HasFeeds.
-func (c *clusterPlane) FeedDir() string { return c.state }
-
 // Decisions implements admin.Source.
 func (c *clusterPlane) Decisions(n int) any { return c.recent.latest(n) }
 
-var _ admin.Source = (*clusterPlane)(nil)
+var (
+	_ admin.Source      = (*clusterPlane)(nil)
+	_ admin.HasFeeds    = (*clusterPlane)(nil)
+	_ admin.HasSidecars = (*clusterPlane)(nil)
+)
 
 // feedStatus is what statuses say of feeds; there need not be any yet.
 type feedStatus struct{ k *feedKeeper }

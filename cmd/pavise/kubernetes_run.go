@@ -76,16 +76,12 @@ func (c *clusterPlane) adminPages() http.Handler {
 	return mux
 }
 
-// Sidecars implements page.SidecarLister.
-func (c *clusterPlane) Sidecars() (list []page.Sidecar) {
+var _ page.FeedHistorian = (*clusterPlane)(nil)
+
+// Sidecars implements admin.HasSidecars.
+func (c *clusterPlane) Sidecars() (list []admin.Sidecar) {
 	for node, st := range c.server.Nodes() {
-		s := page.Sidecar{
-			Node: node, Workload: c.fleet.WorkloadOf(node), State: sidecarState(st.Status), Wanted: st.Wanted, Acked: st.Acked,
-			Pending: st.Pending, NACKs: st.NACKs, Since: st.Since, InForceAt: st.InForceAt,
-		}
-		if st.NACK != nil {
-			s.NACK, s.NACKTime = st.NACK.Message, st.NACK.Time
-		}
+		s := sidecarOf(node, c.fleet.WorkloadOf(node), &st)
 		s.Snapshot, s.SnapshotTime = c.heardOf(node)
 		list = append(list, s)
 	}

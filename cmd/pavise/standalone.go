@@ -43,12 +43,13 @@ type standaloneOptions struct {
 // standalone is a control plane and its Envoy in one process.
 type standalone struct {
 	standaloneOptions
-	policies  *folder
-	names     *dns.Server
-	resolver  *resolver // for transparent workloads; nil where there are none at the start
-	server    *xds.Server
-	envoyUp   *envoy.Supervisor
-	feeds     *feedKeeper
+	policies *folder
+	names    *dns.Server
+	resolver *resolver // for transparent workloads; nil where there are none at the start
+	server   *xds.Server
+	envoyUp  *envoy.Supervisor
+	feeds    *feedKeeper
+	feedPages
 	recent    ring
 	lately    *lately
 	directory directory // who has which address
@@ -75,6 +76,7 @@ func newStandalone(ctx context.Context, o standaloneOptions) (*standalone, error
 	s := &standalone{
 		standaloneOptions: o, feeds: newFeedKeeper(o.state, o.log.With("from", "feeds")),
 	}
+	s.feedPages = feedPages{s.feeds}
 	if s.lately, err = newLately(s.state, latelyBytes, s.directory.workload, s.log.With("from", "anomalies")); err != nil {
 		return nil, failed(err)
 	}
@@ -302,14 +304,21 @@ func (s *standalone) Flows() *flows.Store { return s.lately.flows }
 // Anomalies implements admin.Source.
 func (s *standalone) Anomalies() *anomaly.Detector { return s.lately.anomalies }
 
-// FeedList implements admin.HasFeeds.
-func (s *standalone) FeedList() []feeds.Status {
-	list, _ := s.feeds.status()
+// Sidecars implements admin.HasSidecars: it is the one Envoy, which several workloads may share.
+func (s *standalone) Sidecars() (list []admin.Sidecar) {
+	workload := ""
+	if m := s.policies.inUse().model; len(m.Workloads) == 1 {
+		workload = m.Workloads[0].Key()
+	}
+	for name, st := range s.server.Nodes() {
+		one := sidecarOf(name, workload, &st)
+		if in, err := s.feedsInForce(); err == nil && in != nil {
+			one.Snapshot, one.SnapshotTime = in.Digest, in.Since
+		}
+		list = append(list, one)
+	}
 	return list
 }
-
-// FeedDir implements admin.HasFeeds.
-func (s *standalone) FeedDir() string { return s.state }
 
 // EnvoyConfig implements admin.HasEnvoy.
 func (s *standalone) EnvoyConfig(ctx context.Context) ([]byte, error) {

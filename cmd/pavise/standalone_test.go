@@ -186,6 +186,17 @@ func TestStandalone(t *testing.T) {
 		}
 	})
 
+	t.Run("its Envoy is its sidecar", func(t *testing.T) {
+		list := p.s.Sidecars()
+		if len(list) != 1 {
+			t.Fatalf("sidecars: %+v", list)
+		}
+		s := list[0]
+		if s.Node != node || s.Workload != "shop/web" || s.State != "in-force" || s.Wanted == "" || s.Acked != s.Wanted || s.Since.IsZero() || s.InForceAt.IsZero() {
+			t.Errorf("sidecar: %+v", s)
+		}
+	})
+
 	t.Run("explain asks the running process", func(t *testing.T) {
 		e, err := admin.NewClient(adminSocket(p.runDir)).Explain(t.Context(), admin.Query{URL: "http://shop:8080/two"})
 		if err != nil {

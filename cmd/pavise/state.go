@@ -5,6 +5,7 @@ import (
 	"io"
 	"time"
 
+	"pavise.dev/pavise/admin"
 	"pavise.dev/pavise/api"
 	"pavise.dev/pavise/feeds"
 	"pavise.dev/pavise/xds"
@@ -57,6 +58,18 @@ func sidecarState(s xds.Status) string {
 		return "pending"
 	}
 	return "in-force"
+}
+
+// sidecarOf is what a control plane knows of a sidecar, but for its feeds.
+func sidecarOf(node, workload string, st *xds.NodeStatus) admin.Sidecar {
+	s := admin.Sidecar{
+		Node: node, Workload: workload, State: sidecarState(st.Status), Wanted: st.Wanted, Acked: st.Acked,
+		Pending: st.Pending, NACKs: st.NACKs, Since: st.Since, InForceAt: st.InForceAt,
+	}
+	if st.NACK != nil {
+		s.NACK, s.NACKTime = st.NACK.Message, st.NACK.Time
+	}
+	return s
 }
 
 func (s *clusterState) print(w io.Writer) {

@@ -20,18 +20,24 @@ import (
 
 // Client asks the endpoint of a running process.
 type Client struct {
-	socket string
-	http   *http.Client
+	at   string // for messages
+	base string
+	http *http.Client
 }
 
 // NewClient asks at a unix socket.
 func NewClient(socket string) *Client {
-	return &Client{socket, &http.Client{
+	return &Client{socket, "http://pavise", &http.Client{
 		Timeout: 30 * time.Second,
 		Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return (&net.Dialer{}).DialContext(ctx, "unix", socket)
 		}},
 	}}
+}
+
+// NewClientAt asks at a loopback address that asks nobody for a token, HOST:PORT.
+func NewClientAt(address string) *Client {
+	return &Client{address, "http://" + address, &http.Client{Timeout: 30 * time.Second}}
 }
 
 // Explain asks how a request would be decided.
@@ -79,7 +85,7 @@ const maxEvent = 1 << 20
 
 // Follow calls each for every decision that matches, until the context ends, which is no error.
 func (c *Client) Follow(ctx context.Context, f flows.Filter, each func(flows.Event) error) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://pavise/api/v1/follow?"+f.Values().Encode(), http.NoBody)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.base+"/api/v1/follow?"+f.Values().Encode(), http.NoBody)
 	if err != nil {
 		return err
 	}
@@ -113,7 +119,7 @@ func (c *Client) Follow(ctx context.Context, f flows.Filter, each func(flows.Eve
 
 // away says that nobody answers.
 func (c *Client) away(err error) error {
-	return fmt.Errorf("no Pavise answers at %s: start one with `pavise run`, or ask a folder with --config: %w", c.socket, errors.Unwrap(err))
+	return fmt.Errorf("no Pavise answers at %s: start one with `pavise run`, or ask a folder with --config: %w", c.at, errors.Unwrap(err))
 }
 
 // refusal is an answer other than 200.
@@ -135,7 +141,7 @@ func (c *Client) do(ctx context.Context, method, path string, body, into any) er
 			return fmt.Errorf("ask %s: %w", path, err)
 		}
 	}
-	req, err := http.NewRequestWithContext(ctx, method, "http://pavise"+path, &b)
+	req, err := http.NewRequestWithContext(ctx, method, c.base+path, &b)
 	if err != nil {
 		return fmt.Errorf("ask %s: %w", path, err)
 	}

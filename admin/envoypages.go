@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
-	"strings"
 
 	"pavise.dev/pavise/admin/flows"
 	"pavise.dev/pavise/internal/secret"
@@ -134,17 +133,6 @@ func nameOf(v any, depth int) string {
 	return ""
 }
 
-// secretFields are parts of names of fields that hold secrets, in lower case. Envoy takes out
-// what its API calls sensitive; this takes out what a header or metadata may hold as well.
-var secretFields = []string{
-	"private_key", "password", "secret", "token", "authorization", "credential", "inline_string", "inline_bytes", "api_key", "apikey", "cookie",
-}
-
-func isSecret(name string) bool {
-	name = strings.ToLower(strings.ReplaceAll(name, "-", "_"))
-	return slices.ContainsFunc(secretFields, func(s string) bool { return strings.Contains(name, s) })
-}
-
 // redact replaces texts in fields that may hold secrets, and the values of headers of such names.
 func redact(v any) {
 	switch x := v.(type) {
@@ -156,7 +144,7 @@ func redact(v any) {
 		name, _ := x["key"].(string) // of a header
 		for field, value := range x {
 			_, text := value.(string)
-			if text && (isSecret(field) || isSecret(name) && field != "key") {
+			if text && (secret.Names(field) || secret.Names(name) && field != "key") {
 				x[field] = secret.Redacted
 				continue
 			}

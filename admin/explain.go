@@ -4,11 +4,13 @@ import (
 	"fmt"
 	"net/netip"
 	"net/url"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
 
 	"pavise.dev/pavise/api"
+	"pavise.dev/pavise/internal/decisions"
 	"pavise.dev/pavise/policy"
 	"pavise.dev/pavise/proxy/filter"
 )
@@ -35,6 +37,8 @@ type Query struct {
 	// name in the URL, or else the server name, as if it had been resolved; empty is none.
 	Names  []string `json:"names,omitzero"`
 	Egress bool     `json:"egress,omitempty"`
+	// Record is a recorded decision to explain. Nothing else is given with it.
+	Record *decisions.Record `json:"record,omitempty"`
 }
 
 // Explanation is the answer to a Query.
@@ -50,11 +54,15 @@ type Explanation struct {
 	ReasonID string `json:"reasonID"`
 	// Words is the reason in words.
 	Words string `json:"words"`
+	// Remedy is what would have allowed what was denied, in words.
+	Remedy string `json:"remedy,omitempty"`
 	// File and Line of the rule that decided, where it was read from files.
 	File string `json:"file,omitempty"`
 	Line int    `json:"line,omitempty"`
 	// Digest of the model that was asked.
 	Digest string `json:"digest"`
+	// Decided is what was decided, where a recorded decision was asked about.
+	Decided *Decided `json:"decided,omitempty"`
 }
 
 // FeedHit is an entry of a threat feed.
@@ -75,6 +83,12 @@ func (e *QueryError) Error() string { return e.Field + ": " + e.Message }
 // Explain answers a query from a model; set says where rules were read, and may be nil, and
 // so may feeds, which then are not asked.
 func Explain(m *policy.Model, set *api.Set, feeds *filter.Engine, q Query) (*Explanation, error) {
+	if q.Record != nil {
+		if !reflect.DeepEqual(q, Query{Record: q.Record}) {
+			return nil, &QueryError{"record", "it says everything; give nothing else with it"}
+		}
+		return explainRecord(m, set, feeds, q.Record)
+	}
 	w, err := findWorkload(m, q.Workload)
 	if err != nil {
 		return nil, err
@@ -92,7 +106,7 @@ func Explain(m *policy.Model, set *api.Set, feeds *filter.Engine, q Query) (*Exp
 	if feeds != nil {
 		e.askFeeds(feeds, l, req)
 	}
-	e.ReasonID, e.Words = e.Reason.String(), e.Reason.Explain()
+	e.ReasonID, e.Words, e.Remedy = e.Reason.String(), e.Reason.Explain(), remedy(e)
 	if i := slices.IndexFunc(e.Trace, func(s policy.Step) bool { return s.Matched && s.Reason.String() == e.ReasonID }); i >= 0 && set != nil {
 		kind := api.KindAccessPolicy
 		if e.Reason.Policy.Namespace == "" {

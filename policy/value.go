@@ -38,7 +38,13 @@ type ValueTest struct {
 	// Label is the test as the user wrote it, for traces.
 	Label string
 
+	kind      valueKind
 	want, not *lazyRegexp
+}
+
+// Compares reports whether the test reads the value, and not only whether there is one.
+func (v *ValueTest) Compares() bool {
+	return v.kind != presentValue && v.kind != absentValue
 }
 
 // valueKind is one of the four ways to test a value.
@@ -53,7 +59,7 @@ const (
 )
 
 func newValueTest(place Place, name string, kind valueKind, text string, wide bool) ValueTest {
-	v := ValueTest{Place: place, Name: name, Wide: wide, Label: label(place, name, kind, text)}
+	v := ValueTest{Place: place, Name: name, Wide: wide, Label: label(place, name, kind, text), kind: kind}
 	if place == Header {
 		v.Name = strings.ToLower(name)
 		v.header(kind, text)

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
+	"pavise.dev/pavise/internal/decisions"
 	"pavise.dev/pavise/policy"
 	"pavise.dev/pavise/xds/internal/pack"
 	"pavise.dev/pavise/xds/matcher"
@@ -36,11 +37,11 @@ func accessLog(name string, m proto.Message) []*accesslogv3.AccessLog {
 	return []*accesslogv3.AccessLog{{Name: name, ConfigType: &accesslogv3.AccessLog_TypedConfig{TypedConfig: pack.Any(m)}}}
 }
 
-func httpAccessLog(listener string) (string, proto.Message) {
+func httpAccessLog(listener string, rec recorded) (string, proto.Message) {
 	return "envoy.access_loggers.http_grpc", &grpclogv3.HttpGrpcAccessLogConfig{
 		CommonConfig: commonLog(listener),
 		// The entry itself has an enumeration, without most methods there are.
-		AdditionalRequestHeadersToLog: []string{":method"},
+		AdditionalRequestHeadersToLog: append([]string{":method"}, rec.names()...),
 	}
 }
 
@@ -77,7 +78,7 @@ func denialReplies() *hcmv3.LocalReplyConfig {
 	const details = "%RESPONSE_CODE_DETAILS%"
 	return &hcmv3.LocalReplyConfig{Mappers: []*hcmv3.ResponseMapper{
 		denialReply(celFilter(`response.code_details.startsWith("`+deniedBy+`")`), details),
-		denialReply(celFilter(`response.code_details == "`+pathFailed+`"`), string(policy.AmbiguousPath)),
+		denialReply(celFilter(`response.code_details == "`+decisions.PathRefused+`"`), string(policy.AmbiguousPath)),
 	}}
 }
 

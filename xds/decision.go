@@ -15,9 +15,6 @@ import (
 	"pavise.dev/pavise/xds/matcher"
 )
 
-// pathFailed is Envoy's detail for a path that it could not normalise.
-const pathFailed = "path_normalization_failed"
-
 // notResolved is Envoy's detail for a name that has no address.
 const notResolved = "dns_resolution_failure"
 
@@ -25,7 +22,12 @@ func httpDecision(of logOf, e *accesslogv3.HTTPAccessLogEntry) decisions.Record 
 	d := common(of.name, of, httpRBAC, e.GetCommonProperties())
 	d.Method = e.GetRequest().GetRequestHeaders()[":method"]
 	d.Host = e.GetRequest().GetAuthority()
-	d.Path, _, _ = strings.Cut(e.GetRequest().GetPath(), "?")
+	var query string
+	d.Path, query, _ = strings.Cut(e.GetRequest().GetPath(), "?")
+	d.Headers, d.Query = of.recorded.lines(e.GetRequest().GetRequestHeaders()), of.recorded.parameters(query)
+	if d.Direction == policy.Egress && d.Destination == "" {
+		d.Destination = proxied(d.Host, e.GetCommonProperties())
+	}
 	d.RequestID = e.GetRequest().GetRequestId()
 	d.Status = e.GetResponse().GetResponseCode().GetValue()
 	d.Detail = e.GetResponse().GetResponseCodeDetails()
@@ -41,10 +43,29 @@ func httpDecision(of logOf, e *accesslogv3.HTTPAccessLogEntry) decisions.Record 
 	// No policy was asked: Envoy refused the request itself.
 	d.Verdict = policy.Denied
 	d.Reason = string(policy.MalformedRequest)
-	if d.Detail == pathFailed {
+	if d.Detail == decisions.PathRefused {
 		d.Reason = string(policy.AmbiguousPath)
 	}
 	return d
+}
+
+// proxied is what is known of the address for which a proxy denied what it did not connect to:
+// the address that was asked for; or, as Envoy tells nobody that of a name, the closest prefix
+// around it that any rule names. It is empty where there is none, and where what is denied was
+// denied by its name.
+func proxied(authority string, p *accesslogv3.AccessLogCommon) string {
+	host, port, ok := policy.CanonicalHost(authority)
+	if !ok {
+		return ""
+	}
+	if a, err := netip.ParseAddr(strings.Trim(host, "[]")); err == nil {
+		if port <= 0 {
+			return a.String()
+		}
+		return netip.AddrPortFrom(a, uint16(port)).String() //nolint:gosec // a port
+	}
+	class := p.GetMetadata().GetFilterMetadata()[httpRBAC].GetFields()[destinationStat+shadowID].GetStringValue()
+	return matcher.PrefixOf(class)
 }
 
 // tcpDecision takes the verdict from where Envoy sent the connection, and the reason
@@ -65,7 +86,7 @@ func tcpDecision(of logOf, e *accesslogv3.TCPAccessLogEntry) decisions.Record {
 	if err != nil {
 		return d
 	}
-	req := &policy.Request{Source: source.Addr(), ServerName: d.ServerName, Names: names(p)}
+	req := &policy.Request{Source: source.Addr(), ServerName: d.ServerName, Names: d.Names.List()}
 	if to, err := netip.ParseAddrPort(address(p.GetDownstreamLocalAddress())); err == nil {
 		req.Destination, req.Port = to.Addr(), to.Port()
 	}
@@ -96,6 +117,7 @@ func common(name string, of logOf, filter string, p *accesslogv3.AccessLogCommon
 		Source:      address(p.GetDownstreamDirectRemoteAddress()),
 		Destination: address(p.GetUpstreamRemoteAddress()),
 		ServerName:  p.GetTlsProperties().GetTlsSniHostname(),
+		Names:       decisions.JoinLines(names(p)),
 	}
 	transparent := false
 	if l := of.rules; l != nil {

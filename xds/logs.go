@@ -12,9 +12,9 @@ import (
 	"pavise.dev/pavise/xds/internal/delta"
 )
 
-// decider is the policy listener of the node whose log it is, or nil: it may have been
+// decider is that of the node whose log it is, or nil: it may have been
 // given it now, or before that.
-func (s *Server) decider(node, logName string) *policy.Listener {
+func (s *Server) decider(node, logName string) *decider {
 	name := strings.TrimSuffix(logName, deniedSuffix)
 	latest, before := s.hub.Contents(node)
 	for _, c := range []*delta.Content{latest, before} {
@@ -55,7 +55,11 @@ func (s *logService) StreamAccessLogs(stream accesslogv3.AccessLogService_Stream
 		if proven != "" && decider == nil {
 			return status.Errorf(codes.PermissionDenied, "node %q was given no listener of the name that the log has", proven)
 		}
-		decode(logOf{listener, decider, nil}, m, s.server.config.Decisions)
+		of := logOf{name: listener}
+		if decider != nil {
+			of.rules, of.recorded = decider.rules, decider.recorded
+		}
+		decode(of, m, s.server.config.Decisions)
 	}
 }
 
@@ -66,6 +70,8 @@ type logOf struct {
 	// rules of the listener, or where they are not known, where to find what Envoy has.
 	rules   *policy.Listener
 	reasons *reasons
+	// recorded is what of requests is recorded.
+	recorded recorded
 }
 
 // decode reads the decisions in a message of Envoy's access log.

@@ -45,7 +45,7 @@ func (r *Resources) proxy(name string, l *policy.Listener) error {
 	r.extension(name+"/destination", destinationFilter(classes))
 	r.Clusters[forwardCluster] = dynamicCluster(r.options.Resolver)
 
-	m := hardenedHCM(name, l)
+	m := hardenedHCM(name, l, r.deciders[name].recorded)
 	m.UpgradeConfigs = append(websocket(), &hcmv3.HttpConnectionManager_UpgradeConfig{UpgradeType: "CONNECT"})
 	m.Http2ProtocolOptions.AllowConnect = true
 	m.HttpFilters = append(m.HttpFilters,
@@ -62,7 +62,7 @@ func (r *Resources) proxy(name string, l *policy.Listener) error {
 		}),
 		discovered(name+"/destination", httpRBACType),
 		filterState("pavise.destination",
-			matcher.DestinationKey, "%DYNAMIC_METADATA("+httpRBAC+":"+destinationStat+"shadow_effective_policy_id)%"),
+			matcher.DestinationKey, "%DYNAMIC_METADATA("+httpRBAC+":"+destinationStat+shadowID+")%"),
 		discovered(name+"/policy", httpRBACType),
 		router(),
 	)

@@ -2,6 +2,7 @@ package xds
 
 import (
 	"slices"
+	"strings"
 	"sync"
 
 	matcherv3 "github.com/cncf/xds/go/xds/type/matcher/v3"
@@ -40,6 +41,7 @@ type known struct {
 	tree        *matcherv3.Matcher // nil where there is one filter chain
 	direction   policy.Direction
 	transparent bool
+	recorded    recorded
 }
 
 // AccessLogMessage is one of Envoy's access log service.
@@ -51,7 +53,11 @@ type AccessLogMessage = accesslogv3.StreamAccessLogsMessage
 func AccessLog(listeners Listeners, each func(decisions.Record)) func(*AccessLogMessage) {
 	r := &reasons{listeners: listeners, known: map[string]*known{}}
 	return func(m *AccessLogMessage) {
-		decode(logOf{m.GetIdentifier().GetLogName(), nil, r}, m, each)
+		of := logOf{name: m.GetIdentifier().GetLogName(), reasons: r}
+		if k := r.listener(strings.TrimSuffix(of.name, deniedSuffix)); k != nil {
+			of.recorded = k.recorded
+		}
+		decode(of, m, each)
 	}
 }
 
@@ -90,7 +96,7 @@ func (r *reasons) listener(name string) *known {
 	if len(r.known) >= maxKnown {
 		clear(r.known)
 	}
-	k := &known{version: version, tree: l.GetFilterChainMatcher(), direction: policy.Ingress}
+	k := &known{version: version, tree: l.GetFilterChainMatcher(), direction: policy.Ingress, recorded: recordedIn(l)}
 	if l.GetTrafficDirection() == corev3.TrafficDirection_OUTBOUND {
 		k.direction = policy.Egress
 	}

@@ -31,9 +31,8 @@ type Resources struct {
 	options Options
 	// feedsClosed is that of the workload that is being translated.
 	feedsClosed bool
-	// deciders are the policy listeners by name, to give reasons for what Envoy only
-	// reports a verdict on.
-	deciders map[string]*policy.Listener
+	// deciders are by the names of listeners.
+	deciders map[string]*decider
 
 	sealing *sealing // by the lock of sealings
 }
@@ -42,7 +41,14 @@ type Resources struct {
 // who has them.
 type content struct {
 	*delta.Content
-	deciders map[string]*policy.Listener
+	deciders map[string]*decider
+}
+
+// decider is a policy listener, to give reasons for what Envoy only reports a verdict on, and
+// what is recorded of its requests.
+type decider struct {
+	rules    *policy.Listener
+	recorded recorded
 }
 
 // sealing is the sealed form of resources, made once. It is not that of a copy of them, which
@@ -132,7 +138,7 @@ func Translate(m *policy.Model, workloads []*policy.Workload, o Options) (*Resou
 		Stats:      map[string]matcher.Stats{},
 		Digest:     m.Digest,
 		options:    o,
-		deciders:   map[string]*policy.Listener{},
+		deciders:   map[string]*decider{},
 	}
 	for _, w := range workloads {
 		r.feedsClosed = w.FeedsClosed
@@ -148,20 +154,26 @@ func Translate(m *policy.Model, workloads []*policy.Workload, o Options) (*Resou
 // listener adds what one listener needs.
 func (r *Resources) listener(w *policy.Workload, l *policy.Listener) error {
 	name := ListenerName(w, l)
-	r.deciders[name] = l
+	rec := recordedBy(l.Program)
+	r.deciders[name] = &decider{l, rec}
+	var err error
 	switch l.Traffic {
 	case policy.Proxy:
-		return r.proxy(name, l)
+		err = r.proxy(name, l)
 	case policy.Transparent:
 		if !r.options.Module {
 			return errors.New("transparent listeners need the module, which looks up the names of a destination, and there is none")
 		}
-		return r.transparent(name, l)
+		err = r.transparent(name, l)
 	case policy.HTTP:
-		return r.inboundHTTP(name, l)
+		err = r.inboundHTTP(name, l)
 	default:
 		return r.inboundTCP(name, l)
 	}
+	if err == nil {
+		r.Listeners[name].FilterChains[0].Metadata = rec.metadata() // the one for HTTP
+	}
+	return err
 }
 
 // ListenerName is NAMESPACE/WORKLOAD/LISTENER; decisions are logged under it.

@@ -123,6 +123,6 @@ func (a *Alert) bytes() int {
 // others by their bounds.
 func recordBytes(r *decisions.Record) int {
 	return 1024 + len(r.Workload) + len(r.Listener) + len(r.Reason) + len(r.Policy) + len(r.Rule) + len(r.AuditReason) +
-		len(r.Host) + len(r.ServerName) + len(r.Path) + len(r.Question.Name) + len(r.Feed.Entry) + len(r.Alert.Entry) +
+		len(r.Host) + len(r.ServerName) + len(r.Path) + len(r.Names) + len(r.Headers) + len(r.Query) + len(r.Question.Name) + len(r.Feed.Entry) + len(r.Alert.Entry) +
 		len(r.RequestID) + len(r.Detail)
 }

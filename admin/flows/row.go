@@ -140,7 +140,7 @@ func hitBytes(h *decisions.Hit) int { return len(h.Name) + len(h.Entry) + len(h.
 func recordBytes(r *decisions.Record) int64 {
 	return int64(unsafe.Sizeof(*r)) + int64(len(r.From)+len(r.Workload)+len(r.Listener)+len(r.Direction)+len(r.Verdict)+len(r.Reason)+
 		len(r.Policy)+len(r.Rule)+len(r.AuditVerdict)+len(r.AuditReason)+hitBytes(&r.Feed)+hitBytes(&r.Alert)+
-		len(r.Source)+len(r.Destination)+len(r.ServerName)+len(r.Method)+len(r.Host)+len(r.Path)+
+		len(r.Source)+len(r.Destination)+len(r.ServerName)+len(r.Method)+len(r.Host)+len(r.Path)+len(r.Names)+len(r.Headers)+len(r.Query)+
 		len(r.Question.Name)+len(r.Question.Type)+len(r.Answer)+len(r.RequestID)+len(r.Detail))
 }
 

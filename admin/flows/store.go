@@ -156,7 +156,7 @@ const mostID = 128
 // Bounds are those of decisions.Record.Bound.
 func unfit(r *decisions.Record) bool {
 	ok := func(s string, most int) bool { return s == "" || len(s) <= most && utf8.ValidString(s) }
-	return !ok(r.Path, 1024) || !ok(r.Host, 255) || !ok(r.ServerName, 255) || !ok(r.Question.Name, 255) || !ok(r.Method, 32) ||
+	return !ok(r.Path, 1024) || !ok(string(r.Names), 2048) || !ok(string(r.Headers), 2048) || !ok(r.Query, 1024) || !ok(r.Host, 255) || !ok(r.ServerName, 255) || !ok(r.Question.Name, 255) || !ok(r.Method, 32) ||
 		!ok(r.Source, 255) || !ok(r.Destination, 255) || !ok(r.Reason, 4096) || !ok(r.AuditReason, 4096) || !ok(r.Workload, 508) ||
 		!ok(r.Listener, 761) || !ok(string(r.Direction), 32) || !ok(string(r.From), 32) || !ok(string(r.AuditVerdict), 32)
 }

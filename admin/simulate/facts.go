@@ -46,7 +46,6 @@ type question struct {
 
 const (
 	unknownHost = "unknown.invalid" // stands for a host that is not known: no rule is asked about it
-	cutMark     = "…+"              // where the log cut a text that was too long
 )
 
 // questions are what a flow may have been at a listener: one, where the record says enough, or
@@ -69,14 +68,14 @@ func questions(l *policy.Listener, f *flows.Flow, presume bool) []question {
 	merged := r.Count > 1 // what differed among them was left out
 	if l.Traffic == policy.TLS || l.Traffic == policy.Transparent {
 		q.req.ServerName = r.ServerName
-		lacks(serverName, merged && r.ServerName == "" || cut(r.ServerName) || star(f.Name))
+		lacks(serverName, merged && r.ServerName == "" || decisions.Cut(r.ServerName) || star(f.Name))
 	}
 	resolved := l.Traffic == policy.Transparent && l.Direction == policy.Egress
 	claim := r.Host
 	if claim == "" {
 		claim = r.ServerName
 	}
-	if presume && resolved && claim != "" && !cut(claim) && !star(f.Name) {
+	if presume && resolved && claim != "" && !decisions.Cut(claim) && !star(f.Name) {
 		if name, _, ok := policy.CanonicalHost(claim); ok && !policy.IsAddress(name) {
 			q.req.Names = []string{name}
 		}
@@ -96,11 +95,11 @@ func questions(l *policy.Listener, f *flows.Flow, presume bool) []question {
 		q.unknown |= method
 		h.Method = "GET"
 	}
-	if !tunnel && (!strings.HasPrefix(h.Path, "/") || strings.Contains(h.Path, cutMark) || star(f.Path)) {
+	if !tunnel && (!strings.HasPrefix(h.Path, "/") || decisions.Cut(h.Path) || star(f.Path)) {
 		q.unknown |= path
 		h.Path = "/"
 	}
-	if h.Authority == "" || cut(h.Authority) || star(f.Name) {
+	if h.Authority == "" || decisions.Cut(h.Authority) || star(f.Name) {
 		q.unknown |= host
 		h.Authority = unknownHost
 		if l.Traffic == policy.Proxy {
@@ -131,8 +130,6 @@ func questions(l *policy.Listener, f *flows.Flow, presume bool) []question {
 	}
 	return out
 }
-
-func cut(s string) bool { return strings.Contains(s, cutMark) }
 
 // fixed says why no policy was asked about a flow; empty where one was.
 func fixed(r *decisions.Record) string {

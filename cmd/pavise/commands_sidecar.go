@@ -12,5 +12,8 @@ func clusterCommands() []*cobra.Command { return []*cobra.Command{statusCommand(
 // clusterFlows is what only the whole binary has.
 func clusterFlows(*pflag.FlagSet, *flowsOptions) {}
 
+// clusterExplain is what only the whole binary has.
+func clusterExplain(*pflag.FlagSet, *explainOptions) {}
+
 // clusterStatus is what only the whole binary has.
 func clusterStatus(*cobra.Command, *statusOptions) {}

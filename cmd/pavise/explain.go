@@ -2,21 +2,19 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
-	"math"
-	"net"
 	"strings"
 	"text/tabwriter"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"pavise.dev/pavise/admin"
+	"pavise.dev/pavise/admin/flows"
 	"pavise.dev/pavise/api"
 	"pavise.dev/pavise/feeds/snapshot"
-	"pavise.dev/pavise/internal/decisions"
 	"pavise.dev/pavise/policy"
 	"pavise.dev/pavise/proxy/filter"
 )
@@ -26,6 +24,7 @@ func explainCommand() *cobra.Command {
 	var config, runDir, file, output string
 	var exitCode, all bool
 	var id string
+	var o explainOptions
 	cmd := &cobra.Command{
 		Use:   "explain [METHOD] [URL]",
 		Short: "Say how a request is decided, and why",
@@ -33,7 +32,8 @@ func explainCommand() *cobra.Command {
 or, without a URL, on a connection. With --config it asks a folder; otherwise it asks
 the running process.
 
-With --id it looks up what became of one request of the last hour, by its x-request-id.
+With --id it looks up what became of one request of the last hour, by its x-request-id, and
+has what was recorded of it explained.
 
 The URL is taken as it is written. For what a workload sends out (--egress, or method
 CONNECT) the destination address is that of --destination; without one, rules with
@@ -49,7 +49,7 @@ answered, 3 no process answers; with --exit-code 4 if the request would be denie
 		Args: cobra.MaximumNArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if id != "" {
-				return explainRequest(cmd, id, runDir, output, all)
+				return explainRequest(cmd, &o, id, runDir, output, all, exitCode)
 			}
 			switch len(args) {
 			case 1:
@@ -57,7 +57,7 @@ answered, 3 no process answers; with --exit-code 4 if the request would be denie
 			case 2:
 				q.Method, q.URL = args[0], args[1]
 			}
-			e, err := answer(cmd, q, config, file, runDir)
+			e, err := answer(cmd, &o, q, config, file, runDir)
 			if err != nil {
 				return err
 			}
@@ -86,65 +86,44 @@ answered, 3 no process answers; with --exit-code 4 if the request would be denie
 	f.BoolVar(&exitCode, "exit-code", false, "exit with 4 if the request would be denied")
 	f.BoolVar(&all, "all", false, "list every rule that was asked, not only the last 20")
 	outputFlag(cmd, &output)
+	clusterExplain(f, &o)
 	return cmd
 }
 
-// explainRequest shows what was decided on a request, and what the rules say to what is known
-// of it now.
-func explainRequest(cmd *cobra.Command, id, runDir, output string, all bool) error {
-	client, out := admin.NewClient(adminSocket(runDir)), cmd.OutOrStdout()
-	f, err := client.Request(cmd.Context(), id)
-	if err != nil {
-		return asked(err)
-	}
-	if output == "json" {
-		return failed(writeJSON(out, f))
-	}
-	r := &f.Example
-	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(t, "decided\t%s %s, %s\n", r.Verdict, clean(r.Reason), r.Time.Local().Format(time.DateTime))
-	fmt.Fprintf(t, "asked\t%s → %s at %s\n", clean(r.Source), clean(flowWhat(&f.Key)), clean(cmp.Or(r.Destination, r.Host)))
-	if r.RequestID != id {
-		fmt.Fprintf(t, "\tthis is the latest of %s like it; the request itself is not kept\n", plural(int(min(f.Count, math.MaxInt32)), "decision"))
-	}
-	if err := t.Flush(); err != nil {
-		return failed(err)
-	}
-	e, err := client.Explain(cmd.Context(), queryOf(r))
-	if err != nil {
-		// An agent has no policies to ask, and a listener may be gone.
-		_, err = fmt.Fprintf(out, "\nthe rules cannot be asked here: %v\n", err)
-		return failed(err)
-	}
-	if e.ReasonID != r.Reason {
-		fmt.Fprintln(out, "\nnow it comes out otherwise: the policies have changed, or a rule asks for a header or a query, which are not recorded")
-	}
-	fmt.Fprintln(out)
-	return failed(printExplanation(out, output, e, all))
+// explainer answers questions, and knows what became of requests.
+type explainer interface {
+	Explain(ctx context.Context, q admin.Query) (*admin.Explanation, error)
+	Request(ctx context.Context, id string) (*flows.Flow, error)
 }
 
-// queryOf is the question that a record answers, as far as it says.
-func queryOf(r *decisions.Record) admin.Query {
-	q := admin.Query{
-		Workload: r.Workload, Listener: r.Listener[strings.LastIndexByte(r.Listener, '/')+1:], Egress: r.Direction == policy.Egress,
-		ServerName: r.ServerName, Destination: r.Destination,
+// explainOptions say whom to ask.
+type explainOptions struct {
+	// cluster asks one if that is what is wanted, else it gives nil; nil where it cannot be.
+	cluster func(context.Context) (who explainer, done func(), err error)
+}
+
+// explainer is the cluster, or the process of a run directory. done ends it.
+func (o *explainOptions) explainer(ctx context.Context, runDir string) (who explainer, done func(), err error) {
+	if o.cluster != nil {
+		if who, done, err = o.cluster(ctx); who != nil || err != nil {
+			return who, done, err
+		}
 	}
-	if host, _, err := net.SplitHostPort(r.Source); err == nil {
-		q.Source = host
-	}
-	if r.Method != "" || r.Path != "" {
-		q.Method, q.URL = r.Method, "http://"+r.Host+r.Path
-	}
-	return q
+	return admin.NewClient(adminSocket(runDir)), func() {}, nil
 }
 
 // answer asks the folder or the process.
-func answer(cmd *cobra.Command, q admin.Query, config, file, runDir string) (*admin.Explanation, error) {
+func answer(cmd *cobra.Command, o *explainOptions, q admin.Query, config, file, runDir string) (*admin.Explanation, error) {
 	if config == "" && file != "" {
 		return nil, &exitError{exitUsage, errors.New("--snapshot goes with --config: a running process asks its own")}
 	}
 	if config == "" {
-		e, err := admin.NewClient(adminSocket(runDir)).Explain(cmd.Context(), q)
+		who, done, err := o.explainer(cmd.Context(), runDir)
+		if err != nil {
+			return nil, failed(err)
+		}
+		defer done()
+		e, err := who.Explain(cmd.Context(), q)
 		return e, asked(err)
 	}
 	var l api.Loader
@@ -194,6 +173,9 @@ func printExplanation(w io.Writer, output string, e *admin.Explanation, all bool
 	}
 	if e.File != "" {
 		fmt.Fprintf(t, "rule at\t%s:%d\n", e.File, e.Line)
+	}
+	if e.Remedy != "" {
+		fmt.Fprintf(t, "remedy\t%s\n", e.Remedy)
 	}
 	if a := e.Audit; a != nil {
 		fmt.Fprintf(t, "audit\t%s %s (if the audited policies were enforced)\n", a.Verdict, a.Reason)

@@ -67,20 +67,13 @@ type sidecarList struct {
 }
 
 func readCluster(ctx context.Context, kubeconfig, namespace string) (*sidecarList, error) {
-	config, err := kubernetesConfig(kubeconfig)
+	config, clients, err := kubernetesClients(kubeconfig)
 	if err != nil {
 		return nil, err
 	}
-	clients, err := kubernetes.NewForConfig(config)
+	planes, err := controlPlanes(ctx, clients, namespace)
 	if err != nil {
 		return nil, err
-	}
-	planes, err := clients.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{LabelSelector: "app.kubernetes.io/component=control-plane,app.kubernetes.io/name=pavise"})
-	if err != nil {
-		return nil, err
-	}
-	if len(planes.Items) == 0 {
-		return nil, fmt.Errorf("there is no control plane in namespace %s; name another with --namespace, or run pavise install", namespace)
 	}
 	out := &sidecarList{Replicas: map[string]string{}, Troubles: map[string]string{}}
 	replicas := map[string]kubestatus.Fetch{}
@@ -90,8 +83,8 @@ func readCluster(ctx context.Context, kubeconfig, namespace string) (*sidecarLis
 			stop()
 		}
 	}()
-	for i := range planes.Items {
-		p := &planes.Items[i]
+	for i := range planes {
+		p := &planes[i]
 		if p.Status.Phase != corev1.PodRunning {
 			out.Replicas[p.Name] = "it is " + string(p.Status.Phase)
 			continue
@@ -121,6 +114,28 @@ func readCluster(ctx context.Context, kubeconfig, namespace string) (*sidecarLis
 	}
 	out.Unshielded, err = unshielded(ctx, clients)
 	return out, err
+}
+
+// kubernetesClients are for the cluster that a file says, or where kubectl would look.
+func kubernetesClients(kubeconfig string) (*rest.Config, *kubernetes.Clientset, error) {
+	config, err := kubernetesConfig(kubeconfig)
+	if err != nil {
+		return nil, nil, err
+	}
+	clients, err := kubernetes.NewForConfig(config)
+	return config, clients, err
+}
+
+// controlPlanes are the pods of the control plane, running or not. There is at least one.
+func controlPlanes(ctx context.Context, clients *kubernetes.Clientset, namespace string) ([]corev1.Pod, error) {
+	planes, err := clients.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{LabelSelector: "app.kubernetes.io/component=control-plane,app.kubernetes.io/name=pavise"})
+	if err == nil && len(planes.Items) == 0 {
+		err = fmt.Errorf("there is no control plane in namespace %s; name the one that it is in, or run pavise install", namespace)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return planes.Items, nil
 }
 
 // maxState bounds what a replica says of itself, in octets.

@@ -22,12 +22,13 @@ const (
 	mostNames  = 3*253 + 2
 	mostReason = 4096
 	mostPath   = 1024
+	mostLines  = 2048
 	mostID     = 128
 	mostDetail = 256
 )
 
 // texts lists every text of a record, so that what is done to all of them is written once.
-func (r *Record) texts() [27]text {
+func (r *Record) texts() [30]text {
 	return [...]text{
 		{(*string)(&r.From), mostWord},
 		{&r.Workload, mostNames},
@@ -51,6 +52,9 @@ func (r *Record) texts() [27]text {
 		{&r.Method, mostWord},
 		{&r.Host, mostName},
 		{&r.Path, mostPath},
+		{(*string)(&r.Names), mostLines},
+		{(*string)(&r.Headers), mostLines},
+		{&r.Query, mostPath},
 		{&r.Question.Name, mostName},
 		{&r.Question.Type, mostWord},
 		{&r.Answer, mostWord},
@@ -102,6 +106,9 @@ const (
 	// markRoom is for the mark and a number of ten digits.
 	markRoom = len(cutMark) + 10
 )
+
+// Cut reports whether a text of a record was too long and lacks its end.
+func Cut(s string) bool { return strings.Contains(s, cutMark) }
 
 // clip returns s as valid UTF-8 of at most that many octets. What does not fit is replaced
 // by "…+N", N being how many octets of s are gone. An octet that is no UTF-8 becomes U+FFFD.

@@ -31,6 +31,9 @@ func (r *Record) AppendJSON(b []byte) []byte {
 	o.text("method", r.Method)
 	o.text("host", r.Host)
 	o.text("path", r.Path)
+	o.list("names", r.Names)
+	o.list("headers", r.Headers)
+	o.text("query", r.Query)
 	if r.Question != (Question{}) {
 		o.b = append(o.b, `,"question":{"name":`...)
 		o.b = appendText(o.b, r.Question.Name)
@@ -66,6 +69,13 @@ func (o *object) always(name, s string) {
 func (o *object) text(name, s string) {
 	if s != "" {
 		o.always(name, s)
+	}
+}
+
+func (o *object) list(name string, l Lines) {
+	if l != "" {
+		o.key(name)
+		o.b = appendList(o.b, l)
 	}
 }
 

@@ -8,9 +8,9 @@ import (
 const (
 	// chunkOctets is how much is written at once; the line that reaches it is the last.
 	chunkOctets = 32 << 10
-	// mostOctets is the most that is written at once. The largest line has 88 KiB: all
+	// mostOctets is the most that is written at once. The largest line has 120 KiB: all
 	// texts at their bounds, each octet written as \u00xx.
-	mostOctets = chunkOctets + 88<<10
+	mostOctets = chunkOctets + 120<<10
 )
 
 // lines writes records to a writer, a line each, many lines in one Write. A line is

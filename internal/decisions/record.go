@@ -18,6 +18,10 @@ const (
 	DNS From = "dns"
 )
 
+// PathRefused is Envoy's Detail of a request whose path it could not bring to one form. What
+// is recorded of the path is how far it came.
+const PathRefused = "path_normalization_failed"
+
 // Record is one decision, as it is printed: a JSON object on a line. Fields without a value
 // are left out, but for time, listener, verdict and reason. It is a plain value.
 type Record struct {
@@ -51,6 +55,13 @@ type Record struct {
 	Host        string `json:"host,omitempty"`
 	// Path is as it was decided on, without the query, which may hold secrets.
 	Path string `json:"path,omitempty"`
+	// Names that the destination of a redirected connection was resolved from.
+	Names Lines `json:"names,omitempty"`
+	// Headers are those that a rule of the listener asks for, as NAME: VALUE; Query has the
+	// parameters that one asks for, as they were sent. Values that no rule compares, and
+	// those of names such as authorization, are [redacted].
+	Headers Lines  `json:"headers,omitempty"`
+	Query   string `json:"query,omitempty"`
 	// Question is what DNS was asked, and Answer the response code, such as NXDOMAIN.
 	Question Question `json:"question,omitzero"`
 	Answer   string   `json:"answer,omitempty"`

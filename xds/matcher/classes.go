@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"pavise.dev/pavise/policy"
 )
@@ -28,8 +29,21 @@ type Classes struct {
 
 // Name is what the i-th prefix is called, and the class of what is in none for i equal
 // to their number. Names sort as the prefixes do, since Envoy asks policies in the
-// order of their names.
-func (c *Classes) Name(i int) string { return fmt.Sprintf("%s/%06d", c.digest, i) }
+// order of their names; and end with the prefix, for who reads them in a log.
+func (c *Classes) Name(i int) string {
+	name := fmt.Sprintf("%s/%06d", c.digest, i)
+	if i < len(c.Prefixes) {
+		name += "/" + c.Prefixes[i].String()
+	}
+	return name
+}
+
+// PrefixOf is the prefix of a class by its name; empty for that of what is in none.
+func PrefixOf(class string) string {
+	_, rest, _ := strings.Cut(class, "/")
+	_, prefix, _ := strings.Cut(rest, "/")
+	return prefix
+}
 
 // Of returns the name of the class of an address; of an unknown one, too.
 func (c *Classes) Of(a netip.Addr) string {

@@ -22,7 +22,7 @@ const eventName = "pavise.decision"
 //	source, destination   source.address, source.port, destination.address, destination.port
 //	host                  server.address, server.port
 //	method                http.request.method, with http.request.method_original for odd ones
-//	path, status          url.path, http.response.status_code
+//	path, query, status   url.path, url.query, http.response.status_code
 //	question              dns.question.name, pavise.question.type
 //
 // All other fields are pavise.FIELD, with the name they have in JSON; of feed and alert
@@ -59,6 +59,9 @@ func emitted(r *decisions.Record) (out log.Record) {
 	a.method(r.Method)
 	a.place(semconv.ServerAddressKey, semconv.ServerPortKey, r.Host)
 	a.text(semconv.URLPathKey, r.Path)
+	a.text(semconv.URLQueryKey, r.Query)
+	a.list("pavise.names", r.Names)
+	a.list("pavise.headers", r.Headers)
 	a.text(semconv.DNSQuestionNameKey, r.Question.Name)
 	a.text("pavise.question.type", r.Question.Type)
 	a.text("pavise.answer", r.Answer)
@@ -72,6 +75,12 @@ func emitted(r *decisions.Record) (out log.Record) {
 }
 
 type attributes struct{ all []attribute.KeyValue }
+
+func (a *attributes) list(key attribute.Key, l decisions.Lines) {
+	if l != "" {
+		a.all = append(a.all, key.StringSlice(l.List()))
+	}
+}
 
 func (a *attributes) text(key attribute.Key, s string) {
 	if s != "" {

@@ -9,6 +9,7 @@ import (
 	"crypto/x509"
 	"math/big"
 	"net"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -133,7 +134,7 @@ func denied() *decisions.Record {
 		AuditVerdict: policy.Denied, AuditReason: "default-deny:shop/no-guests",
 		Alert:  decisions.Hit{Name: "botnets", Line: 3, Entry: "198.51.100.0/24", Asked: "source"},
 		Source: "198.51.100.7:40312", Destination: "[2001:db8::9]:8080", ServerName: "shop.example", Method: "GET", Host: "shop.example:8443",
-		Path: "/products/7", Status: 403, RequestID: "6a9e", Detail: "rbac_access_denied", Count: 7,
+		Path: "/products/7", Query: "v=1", Names: "a.example\nb.example", Headers: "x-role: guest", Status: 403, RequestID: "6a9e", Detail: "rbac_access_denied", Count: 7,
 	}
 }
 
@@ -146,6 +147,12 @@ func flat(kvs []*common.KeyValue) map[string]any {
 			out[kv.GetKey()] = v.StringValue
 		case *common.AnyValue_IntValue:
 			out[kv.GetKey()] = v.IntValue
+		case *common.AnyValue_ArrayValue:
+			var list []string
+			for _, one := range v.ArrayValue.GetValues() {
+				list = append(list, one.GetStringValue())
+			}
+			out[kv.GetKey()] = strings.Join(list, ",")
 		default:
 			out[kv.GetKey()] = kv.String()
 		}

@@ -65,7 +65,7 @@ func TestRecordAsACollectorSeesIt(t *testing.T) {
 		"pavise.alert.name": "botnets", "pavise.alert.line": int64(3), "pavise.alert.entry": "198.51.100.0/24", "pavise.alert.asked": "source",
 		"source.address": "198.51.100.7", "source.port": int64(40312), "destination.address": "2001:db8::9", "destination.port": int64(8080),
 		"pavise.serverName": "shop.example", "http.request.method": "GET", "server.address": "shop.example", "server.port": int64(8443),
-		"url.path": "/products/7", "http.response.status_code": int64(403), "pavise.requestID": "6a9e", "pavise.detail": "rbac_access_denied",
+		"url.path": "/products/7", "url.query": "v=1", "pavise.names": "a.example,b.example", "pavise.headers": "x-role: guest", "http.response.status_code": int64(403), "pavise.requestID": "6a9e", "pavise.detail": "rbac_access_denied",
 		"pavise.count": int64(7),
 	}, {
 		"pavise.from": "dns", "pavise.listener": "shop/web/dns", "pavise.verdict": "allow", "pavise.reason": "default-allow",
@@ -139,7 +139,7 @@ func TestEnvironmentIsNotRead(t *testing.T) {
 	if elsewhere.requests != nil || r.headers[0].Get("x-theirs") != nil {
 		t.Error("the environment was read")
 	}
-	if a := r.records()[0].GetAttributes(); len(a) != 27 || flat(a)["pavise.workload"] != "shop/web" {
+	if a := r.records()[0].GetAttributes(); len(a) != 30 || flat(a)["pavise.workload"] != "shop/web" {
 		t.Errorf("%d attributes: %v", len(a), a)
 	}
 	if of := flat(r.requests[0].GetResourceLogs()[0].GetResource().GetAttributes()); !maps.Equal(of, map[string]any{"service.name": "pavise", "k8s.node.name": "n1"}) {

@@ -13,6 +13,7 @@ import (
 	"pavise.dev/pavise/admin/simulate"
 	"pavise.dev/pavise/admin/suggest"
 	"pavise.dev/pavise/api"
+	"pavise.dev/pavise/policy"
 )
 
 // Bounds of simulate and suggest.
@@ -44,10 +45,10 @@ type Suggestions struct {
 	Next string `json:"next,omitempty"`
 }
 
-// recordedFlows copies flows out of the store, each once.
-func (e *endpoint) recordedFlows(ctx context.Context, f flows.Filter) ([]flows.Flow, error) {
+// Recorded copies flows out of a store, each once. More than 25,000 are a *QueryError.
+func Recorded(ctx context.Context, store *flows.Store, f flows.Filter) ([]flows.Flow, error) {
 	var list []flows.Flow
-	for one := range e.source.Flows().All(f) {
+	for one := range store.All(f) {
 		if len(list) == mostRecorded {
 			return nil, &QueryError{"workload", fmt.Sprintf("there are more than %d flows; choose fewer by namespace or workload", mostRecorded)}
 		}
@@ -64,10 +65,6 @@ func serveSimulate(e *endpoint, w http.ResponseWriter, r *http.Request) {
 	if !readBody(w, r, "a proposal", &p) {
 		return
 	}
-	if len(p.Objects) > mostObjects || len(p.Removed) > mostObjects || len(p.Objects)+len(p.Removed) == 0 {
-		unanswerable(w, &QueryError{"objects", fmt.Sprintf("it takes 1 to %d texts, or names in removed", mostObjects)})
-		return
-	}
 	m, set := e.source.Current()
 	if m == nil || set == nil {
 		fail(w, http.StatusServiceUnavailable, "no policy is in use yet")
@@ -75,6 +72,21 @@ func serveSimulate(e *endpoint, w http.ResponseWriter, r *http.Request) {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), e.timeout)
 	defer cancel()
+	result, err := Simulate(ctx, m, set, e.source.Flows(), &p, time.Time{})
+	if err != nil {
+		late(w, err)
+		return
+	}
+	reply(w, result)
+}
+
+// Simulate puts to a proposal what a store has recorded since a time, all of it where that is
+// zero. What is wrong with the YAML is in the result. A *QueryError or *simulate.InputError is
+// the caller's to mend.
+func Simulate(ctx context.Context, m *policy.Model, set *api.Set, store *flows.Store, p *Proposal, since time.Time) (*simulate.Result, error) {
+	if len(p.Objects) > mostObjects || len(p.Removed) > mostObjects || len(p.Objects)+len(p.Removed) == 0 {
+		return nil, &QueryError{"objects", fmt.Sprintf("it takes 1 to %d texts, or names in removed", mostObjects)}
+	}
 	var objects []api.Object
 	refused := simulate.Result{Before: m.Digest, Refused: true}
 	for i, text := range p.Objects {
@@ -87,19 +99,13 @@ func serveSimulate(e *endpoint, w http.ResponseWriter, r *http.Request) {
 	}
 	if len(refused.Problems) > 0 {
 		refused.Problems = refused.Problems[:min(len(refused.Problems), maxLimit)]
-		reply(w, refused)
-		return
+		return &refused, nil
 	}
-	list, err := e.recordedFlows(ctx, flows.Filter{Namespace: p.Namespace, Workload: p.Workload})
-	var result *simulate.Result
-	if err == nil {
-		result, err = simulate.Run(ctx, set, objects, list, simulate.Options{Removed: p.Removed, Enforce: p.Enforce, Presume: p.Presume})
-	}
+	list, err := Recorded(ctx, store, flows.Filter{Namespace: p.Namespace, Workload: p.Workload, Since: since})
 	if err != nil {
-		late(w, err)
-		return
+		return nil, err
 	}
-	reply(w, result)
+	return simulate.Run(ctx, set, objects, list, simulate.Options{Removed: p.Removed, Enforce: p.Enforce, Presume: p.Presume})
 }
 
 // late says that it took too long, or else why it cannot be answered.
@@ -124,7 +130,7 @@ func serveSuggest(e *endpoint, w http.ResponseWriter, r *http.Request) {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), e.timeout)
 	defer cancel()
-	list, err := e.recordedFlows(ctx, flows.Filter{Namespace: v.Get("namespace"), Workload: v.Get("workload"), Since: since})
+	list, err := Recorded(ctx, e.source.Flows(), flows.Filter{Namespace: v.Get("namespace"), Workload: v.Get("workload"), Since: since})
 	if err != nil {
 		late(w, err)
 		return

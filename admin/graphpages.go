@@ -73,23 +73,52 @@ func serveGraph(e *endpoint, w http.ResponseWriter, r *http.Request) {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), e.timeout)
 	defer cancel()
-	to, more := workloadsAfter(m, v.Get("namespace"), v.Get("cursor"), most)
-	g, err := graph(ctx, m, to)
+	g, err := GraphOf(ctx, m, v.Get("namespace"), v.Get("cursor"), most)
 	if err != nil {
 		late(w, err)
 		return
 	}
-	if more {
+	reply(w, g)
+}
+
+// GraphOf is the part of a graph that leads to at most so many workloads after a cursor, those
+// of one namespace unless it is empty. It takes time by the product of these and all workloads,
+// until ctx ends.
+func GraphOf(ctx context.Context, m *policy.Model, namespace, cursor string, most int) (*Graph, error) {
+	to, more := workloadsAfter(m, namespace, cursor, most)
+	g, err := graph(ctx, m, to)
+	if err == nil && more {
 		g.Next = to[len(to)-1].Key()
 	}
-	reply(w, g)
+	return g, err
+}
+
+// GraphAround is who may reach a workload, and whom it may reach: its own node, then all that
+// there are edges to.
+func GraphAround(ctx context.Context, m *policy.Model, w *policy.Workload) (*Graph, error) {
+	g, err := graph(ctx, m, []*policy.Workload{w})
+	if err != nil {
+		return nil, err
+	}
+	out, err := graphFrom(ctx, m.Digest, []*policy.Workload{w}, m.Workloads)
+	if err != nil {
+		return nil, err
+	}
+	g.Nodes = append(g.Nodes, slices.DeleteFunc(out.Nodes, func(n GraphNode) bool { return n.Name == w.Key() })...)
+	g.Edges, g.LeftOff = append(g.Edges, out.Edges...), g.LeftOff+out.LeftOff
+	return g, nil
 }
 
 // graph says who may reach each of some workloads.
 func graph(ctx context.Context, m *policy.Model, to []*policy.Workload) (*Graph, error) {
-	g := &Graph{Digest: m.Digest, Nodes: make([]GraphNode, 0, len(to)), Edges: []GraphEdge{}}
-	from := make([]end, 0, len(m.Workloads))
-	for _, w := range m.Workloads {
+	return graphFrom(ctx, m.Digest, m.Workloads, to)
+}
+
+// graphFrom is graph with the edges of some workloads alone.
+func graphFrom(ctx context.Context, digest string, senders, to []*policy.Workload) (*Graph, error) {
+	g := &Graph{Digest: digest, Nodes: make([]GraphNode, 0, len(to)), Edges: []GraphEdge{}}
+	from := make([]end, 0, len(senders))
+	for _, w := range senders {
 		from = append(from, endOf(w))
 	}
 	for _, w := range to {
@@ -97,12 +126,8 @@ func graph(ctx context.Context, m *policy.Model, to []*policy.Workload) (*Graph,
 			return nil, context.Cause(ctx)
 		}
 		t := endOf(w)
-		n := GraphNode{Name: w.Key(), Policies: w.Policies}
-		if t.out != nil {
-			n.Anywhere = through(t.out, policy.Egress, netip.Addr{})
-		}
+		n := t.node()
 		if t.in != nil {
-			n.Anyone = through(t.in, policy.Ingress, netip.Addr{})
 			for i := range from {
 				if from[i].w == w {
 					continue
@@ -140,6 +165,24 @@ func endOf(w *policy.Workload) end {
 		}
 	}
 	return e
+}
+
+// NodeOf is what a graph says of a workload by itself.
+func NodeOf(w *policy.Workload) *GraphNode {
+	e := endOf(w)
+	n := e.node()
+	return &n
+}
+
+func (e *end) node() GraphNode {
+	n := GraphNode{Name: e.w.Key(), Policies: e.w.Policies}
+	if e.out != nil {
+		n.Anywhere = through(e.out, policy.Egress, netip.Addr{})
+	}
+	if e.in != nil {
+		n.Anyone = through(e.in, policy.Ingress, netip.Addr{})
+	}
+	return n
 }
 
 // between is what one may send the other; not known where one has no address.

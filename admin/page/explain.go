@@ -1,7 +1,6 @@
 package page
 
 import (
-	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -32,10 +31,9 @@ type explainPage struct {
 	Answer *admin.Explanation
 	// Decisive is the rule that decided, if one did.
 	Decisive *policy.Step
-	// Changed says that it comes out otherwise now.
+	// Changed says that it comes out otherwise now, and Lacks what of it was not recorded.
 	Changed bool
-	// Remedy says what would have allowed it.
-	Remedy string
+	Lacks   []string
 	// Silent says why the rules were not asked, in words.
 	Silent string
 	Steps  []numbered
@@ -47,8 +45,21 @@ type numbered struct {
 	policy.Step
 }
 
-func (s *site) explainForm(m *policy.Model) *form {
-	f := &form{Path: "/explain", Button: "Explain", Fields: []*field{
+// explainForm suggests workloads.
+func explainForm(m *policy.Model) *form {
+	f := explainFields()
+	if m != nil {
+		for _, w := range m.Workloads[:min(len(m.Workloads), mostSuggested)] {
+			if len(w.Listeners) > 0 {
+				f.Fields[0].Suggest = append(f.Fields[0].Suggest, w.Key())
+			}
+		}
+	}
+	return f
+}
+
+func explainFields() *form {
+	return &form{Path: "/explain", Button: "Explain", Fields: []*field{
 		{Kind: text, Name: "workload", Label: "Workload", Hint: "NAMESPACE/NAME; may be left out if there is only one"},
 		{Kind: text, Name: "listener", Label: "Listener", Hint: "may be left out where the port or the kind of traffic tells"},
 		{Kind: text, Name: "method", Label: "Method", Hint: "GET if there is a URL and nothing else is said"},
@@ -69,19 +80,11 @@ func (s *site) explainForm(m *policy.Model) *form {
 		{Kind: parameter, Name: "id"},
 		{Kind: parameter, Name: "step"},
 	}}
-	if m != nil {
-		for _, w := range m.Workloads[:min(len(m.Workloads), mostSuggested)] {
-			if len(w.Listeners) > 0 {
-				f.Fields[0].Suggest = append(f.Fields[0].Suggest, w.Key())
-			}
-		}
-	}
-	return f
 }
 
 func (s *site) explain(w http.ResponseWriter, r *http.Request) {
 	m, set := s.src.Current()
-	f := s.explainForm(m)
+	f := explainForm(m)
 	p := explainPage{Form: f}
 	f.read(r)
 	id, request := f.value("flow"), f.value("id")
@@ -126,29 +129,36 @@ func (p *explainPage) recall(store *flows.Store, f *form, id, request string) {
 
 // fillFrom fills the form with the question that a record answers, as far as it says.
 func fillFrom(f *form, r *decisions.Record) {
-	set := func(name, value string) { f.find(name).Value = value }
-	set("workload", r.Workload)
-	if r.From != decisions.DNS { // the resolver is no listener of the model
-		set("listener", r.Listener[strings.LastIndexByte(r.Listener, '/')+1:])
+	q := admin.QueryOf(r)
+	names := strings.Join(q.Names, " ")
+	if q.Egress && q.Names != nil && names == "" && q.URL == "" {
+		names = noNames
 	}
-	set("servername", r.ServerName)
-	set("destination", r.Destination)
-	if host, _, err := net.SplitHostPort(r.Source); err == nil {
-		set("source", host)
+	egress := ""
+	if q.Egress {
+		egress = "true"
 	}
-	if r.Direction == policy.Egress {
-		set("egress", "true")
+	for _, x := range []struct{ name, value string }{
+		{"workload", q.Workload},
+		{"listener", q.Listener},
+		{"method", q.Method},
+		{"url", q.URL},
+		{"source", q.Source},
+		{"destination", q.Destination},
+		{"servername", q.ServerName},
+		{"names", names},
+		{"headers", strings.Join(q.Headers, "\n")},
+		{"egress", egress},
+	} {
+		f.find(x.name).Value = x.value
 	}
-	switch {
-	case r.Method == http.MethodConnect:
-		set("method", r.Method)
-		set("url", r.Host)
-	case r.Method != "" || r.Path != "":
-		set("method", r.Method)
-		set("url", "http://"+r.Host+r.Path)
-	case r.Question.Name != "":
-		set("url", "http://"+strings.TrimSuffix(r.Question.Name, ".")+"/")
-	}
+}
+
+// askAbout is a link to the form, filled in with the question that a record answers.
+func askAbout(r *decisions.Record) string {
+	f := explainFields()
+	fillFrom(f, r)
+	return withValues(f.Path, f.again())
 }
 
 // queryOf is the question that a form asks.
@@ -181,13 +191,14 @@ func (p *explainPage) ask(s *site, m *policy.Model, answer func(admin.Query) (*a
 		return
 	case f.Given == 0 || len(f.Problems) > 0:
 		return
-	case f.Given == 1 && p.Flow == nil && f.value("workload") != "":
+	case p.Flow == nil && f.value("workload") != "" && f.Given == f.count("workload", "source", "egress"):
 		return // a link, to fill in the rest; the form sends all fields
-	case p.Flow != nil && p.Flow.Example.From == decisions.DNS:
-		p.Silent = "The answer of the resolver is no request. The form is filled in for one to that name."
-		return
 	}
-	e, err := answer(queryOf(f))
+	q := queryOf(f)
+	if p.Flow != nil {
+		q = admin.Query{Record: &p.Flow.Example}
+	}
+	e, err := answer(q)
 	if err != nil {
 		if p.Flow != nil {
 			p.Silent = "The rules cannot be asked about it any more: " + err.Error()
@@ -196,40 +207,20 @@ func (p *explainPage) ask(s *site, m *policy.Model, answer func(admin.Query) (*a
 		f.wrong(err)
 		return
 	}
+	if e.Decided != nil {
+		p.Lacks = e.Decided.Lacks
+		if p.Changed = e.Decided.Changed; e.Decided.Unasked != "" {
+			p.Silent = "No rule was asked: " + e.Decided.Unasked + ". The form below is filled in with what was recorded."
+			return
+		}
+	}
 	p.Answer = e
 	if i := slices.IndexFunc(e.Trace, func(s policy.Step) bool { return s.Matched && s.Reason.String() == e.ReasonID }); i >= 0 {
 		p.Decisive = &e.Trace[i]
 	}
-	p.Changed = p.Flow != nil && e.ReasonID != p.Flow.Example.Reason
-	p.Remedy = remedy(e)
 	from, to, pages := window(f, "step", f.Path, "rules that were asked", len(e.Trace), pageSize)
 	p.Pages = pages
 	for i, step := range e.Trace[from:to] {
 		p.Steps = append(p.Steps, numbered{from + i + 1, step})
-	}
-}
-
-// remedy says what would have allowed what was denied.
-func remedy(e *admin.Explanation) string {
-	if e.Verdict != policy.Denied {
-		return ""
-	}
-	switch e.Reason.Kind {
-	case policy.ByRule:
-		return "The rule is a Deny that comes before others: a rule that is asked earlier, or conditions of this one that leave the request out."
-	case policy.DefaultDeny:
-		return "An Allow rule that matches, in a policy that selects the workload. The column Why below says of each Allow rule what kept it from matching."
-	case policy.ByFeed:
-		return "An entry in spec.except of the feed; it wins over what the feed lists."
-	case policy.FeedNotLoaded:
-		return "A fetch of the feed that succeeds; the page of the feed says what went wrong."
-	case policy.ConnectRefused:
-		return "A listener that is a proxy."
-	case policy.NotResolved:
-		return "A name that resolves."
-	case policy.FeedsUnavailable, policy.PolicyUpdating:
-		return "Nothing in the policies: it passes."
-	default:
-		return "Another form of the request: no rule can allow this one."
 	}
 }

@@ -2,6 +2,7 @@ package page
 
 import (
 	"cmp"
+	"context"
 	"net/http"
 	"slices"
 	"strings"
@@ -24,6 +25,8 @@ type feedRow struct {
 	Well bool
 	// Hits since the process began; nil where they are not counted.
 	Hits *filter.Hits
+	// Last is what changed last; nil if it is not known.
+	Last *feeds.Change
 	// Spark of the entries, from what is known of changes; nil if too little is.
 	Spark *spark
 }
@@ -40,8 +43,9 @@ type feedPage struct {
 	feedRow
 	// Trouble is why changes cannot be read.
 	Trouble string
-	// Last is the last change, if any is kept.
-	Last           *feeds.Change
+	// Changes are those that are kept, the newest first.
+	Changes        []feeds.Change
+	ChangePages    pager
 	Added, Removed []string
 	AddedPages     pager
 	RemovedPages   pager
@@ -65,10 +69,16 @@ func (s *site) feeds(w http.ResponseWriter, r *http.Request) {
 	slices.SortFunc(all, func(a, b feeds.Status) int { return cmp.Compare(a.Name, b.Name) })
 	from, to, pages := window(f, "from", f.Path, "feeds", len(all), pageSize)
 	list := feedList{Form: f, Pages: pages}
-	for _, x := range all[from:to] {
-		row, _, _ := s.feedRow(x)
-		list.Rows = append(list.Rows, row)
-	}
+	s.heavy(r.Context(), w, f, func(ctx context.Context) error { // the past is read from files
+		for _, x := range all[from:to] {
+			row, _, _ := s.feedRow(x) // the page of the feed says what cannot be read
+			list.Rows = append(list.Rows, row)
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+		}
+		return nil
+	})
 	s.show(w, "feeds", "/feeds", "Threat feeds", f, list)
 }
 
@@ -79,7 +89,7 @@ func (s *site) feed(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	f := &form{Path: "/feed", Fields: []*field{
-		{Kind: text, Name: "name", Label: "Feed"}, {Kind: parameter, Name: "added"}, {Kind: parameter, Name: "removed"},
+		{Kind: text, Name: "name", Label: "Feed"}, {Kind: parameter, Name: "added"}, {Kind: parameter, Name: "removed"}, {Kind: parameter, Name: "change"},
 	}}
 	f.read(r)
 	list := l.FeedList()
@@ -90,15 +100,31 @@ func (s *site) feed(w http.ResponseWriter, r *http.Request) {
 		})
 		return
 	}
-	row, changes, err := s.feedRow(list[i])
+	var row feedRow
+	var changes []feeds.Change
+	var err error
+	s.heavy(r.Context(), w, f, func(context.Context) error {
+		row, changes, err = s.feedRow(list[i])
+		return nil
+	})
+	if f.Status != 0 { // there was no place
+		s.write(w, f.Status, "nothing", frame{Title: "Feed " + visible(list[i].Name), Menu: s.menu("/feeds"), Problems: f.Problems, Body: "Load the page again."})
+		return
+	}
 	p := feedPage{feedRow: row, Left: list[i].Left}
-	if err != nil {
-		// The error names files, which are nothing to who reads pages.
-		p.Trouble = "what changed last cannot be read"
+	// The error names files, which are nothing to who reads pages.
+	switch {
+	case err != nil && len(changes) == 0:
+		p.Trouble = "What changed cannot be read."
+	case err != nil:
+		p.Trouble = "Some of the changes cannot be read."
 	}
 	if len(changes) > 0 {
-		p.Last = &changes[len(changes)-1]
-		from, to, pages := window(f, "added", f.Path, "entries that were added", len(p.Last.AddedEntries), pageSize)
+		newest := slices.Clone(changes)
+		slices.Reverse(newest)
+		from, to, pages := window(f, "change", f.Path, "changes", len(newest), shortList)
+		p.Changes, p.ChangePages = newest[from:to], pages
+		from, to, pages = window(f, "added", f.Path, "entries that were added", len(p.Last.AddedEntries), pageSize)
 		p.Added, p.AddedPages = p.Last.AddedEntries[from:to], pages
 		from, to, pages = window(f, "removed", f.Path, "entries that were removed", len(p.Last.RemovedEntries), pageSize)
 		p.Removed, p.RemovedPages = p.Last.RemovedEntries[from:to], pages
@@ -119,14 +145,14 @@ func (s *site) feedRow(x feeds.Status) (feedRow, []feeds.Change, error) {
 		}
 	}
 	changes, err := s.changes(x.Name)
-	if err != nil {
-		return row, nil, err
+	if len(changes) > 0 {
+		row.Last = &changes[len(changes)-1]
 	}
 	row.Spark = sparkline("entries before and after each change that is kept", sizesOf(x.Entries, changes))
-	return row, changes, nil
+	return row, changes, err
 }
 
-// changes are what is known of the past of a feed, the oldest first.
+// changes are what is known of the past of a feed, the oldest first; with an error, those that can be read.
 func (s *site) changes(name string) ([]feeds.Change, error) {
 	if h, ok := s.src.(FeedHistorian); ok {
 		return h.FeedChanges(name)
@@ -135,20 +161,22 @@ func (s *site) changes(name string) ([]feeds.Change, error) {
 	if !ok || l.FeedDir() == "" {
 		return nil, nil
 	}
-	last, err := feeds.LastChange(l.FeedDir(), name)
-	if last == nil || err != nil {
-		return nil, err
-	}
-	return []feeds.Change{*last}, nil
+	return feeds.Changes(l.FeedDir(), name)
 }
 
-// sizesOf are the entries before and after each change, reckoned back from those of now.
+// sizesOf are the entries before the first change and after each. Where a change does not say
+// them they are reckoned back from those after it, or those of now.
 func sizesOf(now int64, changes []feeds.Change) []float64 {
-	sizes := []float64{float64(now)}
+	var sizes []float64
+	size := now
 	for _, c := range slices.Backward(changes) {
-		now = max(0, now-c.Added+c.Removed)
-		sizes = append(sizes, float64(now))
+		if c.Entries > 0 {
+			size = c.Entries
+		}
+		sizes = append(sizes, float64(size))
+		size = max(0, size-c.Added+c.Removed)
 	}
+	sizes = append(sizes, float64(size))
 	slices.Reverse(sizes)
 	return sizes
 }

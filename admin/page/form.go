@@ -43,8 +43,12 @@ type field struct {
 	Options []string
 	// Suggest is what may be meant.
 	Suggest []string
-	// Wide takes more room.
-	Wide bool
+	// Seldom is asked for seldom, so that it is folded away while it is empty.
+	Seldom bool
+	// Wide takes more room, and Whole all that there is.
+	Wide, Whole bool
+	// Rows of an area; 3 if 0.
+	Rows int
 	// Most octets; mostValue if 0.
 	Most int
 	// Value was given, and Error is what is wrong with it.
@@ -54,13 +58,36 @@ type field struct {
 // problem is what is wrong with a parameter; Field is empty where it has no field.
 type problem struct{ Field, Label, Message string }
 
-// form is sent by GET to the page that shows it.
+// form is sent to the page that shows it, by GET unless it says otherwise.
 type form struct {
 	Path, Button string
+	Post         bool
 	Fields       []*field
 	Problems     []problem
+	// Status of a page with problems; 400 if 0.
+	Status int
 	// Given is how many parameters were given.
 	Given int
+}
+
+// Shown are the fields that are always seen, and More those that can be folded away.
+func (f *form) Shown() []*field { return f.those(false) }
+
+// More are the fields that are asked for seldom.
+func (f *form) More() []*field { return f.those(true) }
+
+func (f *form) those(seldom bool) (list []*field) {
+	for _, x := range f.Fields {
+		if x.Kind != parameter && x.Seldom == seldom {
+			list = append(list, x)
+		}
+	}
+	return list
+}
+
+// Opened says that something is filled in that could be folded away.
+func (f *form) Opened() bool {
+	return slices.ContainsFunc(f.More(), func(x *field) bool { return x.Value != "" || x.Error != "" })
 }
 
 // find is a field, or nil.
@@ -77,6 +104,16 @@ func (f *form) value(name string) string {
 		return x.Value
 	}
 	return ""
+}
+
+// count is how many of the fields have a value.
+func (f *form) count(names ...string) (n int) {
+	for _, name := range names {
+		if f.value(name) != "" {
+			n++
+		}
+	}
+	return n
 }
 
 // fail says what is wrong with a parameter.

@@ -11,7 +11,9 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"pavise.dev/pavise/admin/anomaly"
 	"pavise.dev/pavise/admin/flows"
+	"pavise.dev/pavise/internal/decisions"
 	"pavise.dev/pavise/policy"
 )
 
@@ -31,6 +33,11 @@ func (s *site) funcs() template.FuncMap {
 		"way":     way,
 		"denied":  func(v policy.Verdict) bool { return v == policy.Denied },
 		"url":     link,
+		"whole":   whole,
+		"seek":    seek,
+		"about":   about,
+		"ask":     func(r decisions.Record) string { return askAbout(&r) },
+		"add":     func(a, b int) int { return a + b },
 		"changed": func(k flows.Key) bool { return k.AuditVerdict != "" && k.AuditVerdict != k.Verdict },
 	}
 }
@@ -46,20 +53,31 @@ func visible(s string) string {
 			break
 		}
 		n++
-		switch {
-		case r == utf8.RuneError:
-			if _, size := utf8.DecodeRuneInString(s[i:]); size == 1 {
-				fmt.Fprintf(&b, `\x%02x`, s[i])
-				continue
-			}
-			b.WriteRune(r)
-		case r == ' ' || unicode.IsPrint(r):
-			b.WriteRune(r)
-		default:
-			b.WriteString(strings.Trim(strconv.QuoteRuneToASCII(r), "'"))
-		}
+		show(&b, s, i, r)
 	}
 	return b.String()
+}
+
+// escaped is what visible is, but whole: of what is bounded otherwise.
+func escaped(s string) string {
+	var b strings.Builder
+	for i, r := range s {
+		show(&b, s, i, r)
+	}
+	return b.String()
+}
+
+// show writes the rune that stands at i as it can be shown.
+func show(b *strings.Builder, s string, i int, r rune) {
+	_, size := utf8.DecodeRuneInString(s[i:])
+	switch {
+	case r == utf8.RuneError && size == 1:
+		fmt.Fprintf(b, `\x%02x`, s[i])
+	case r == utf8.RuneError || r == ' ' || unicode.IsPrint(r):
+		b.WriteRune(r)
+	default:
+		b.WriteString(strings.Trim(strconv.QuoteRuneToASCII(r), "'"))
+	}
 }
 
 // short is the beginning of a digest.
@@ -133,6 +151,9 @@ func ago(d time.Duration) string {
 // what is what a flow asked for.
 func what(k flows.Key) string {
 	var b strings.Builder
+	if k.From == decisions.DNS {
+		b.WriteString("DNS ")
+	}
 	if k.Method != "" {
 		b.WriteString(k.Method + " ")
 	}
@@ -145,6 +166,15 @@ func what(k flows.Key) string {
 		return "connection"
 	}
 	return b.String()
+}
+
+// about is what an alert is of: the peer, the name and the path, as far as it has them.
+func about(a anomaly.Alert) string {
+	peer := a.Peer
+	if peer == flows.Star {
+		peer = "several"
+	}
+	return strings.Trim(peer+" "+a.Name+a.Path, " ")
 }
 
 // way is the direction, seen from the workload.
@@ -170,4 +200,18 @@ func link(path string, nameAndValue ...string) string {
 		return path
 	}
 	return path + "?" + v.Encode()
+}
+
+// seek is a link to the flows that have in common what a key says; "*" is any.
+func seek(k flows.Key) string {
+	f := flows.Filter{Workload: k.Workload, Direction: k.Direction, Verdict: k.Verdict}
+	for _, c := range []struct {
+		into  *string
+		value string
+	}{{&f.Peer, k.Peer}, {&f.Name, k.Name}, {&f.Method, k.Method}} {
+		if c.value != flows.Star && len(c.value) <= mostValue {
+			*c.into = c.value
+		}
+	}
+	return withValues("/flows", f.Values())
 }

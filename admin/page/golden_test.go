@@ -1,6 +1,9 @@
 package page
 
 import (
+	"net/http"
+	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -29,6 +32,14 @@ func views(t testing.TB, l *lab) map[string]string {
 		"explain-flow":       "/explain?flow=" + l.flowID(t, flows.Filter{Verdict: policy.Denied, Text: "{enc}"}),
 		"explain-request":    "/explain?id=request-0",
 		"explain-dns":        "/explain?flow=" + l.flowID(t, flows.Filter{Feed: "bad"}),
+		"explain-tcp":        "/explain?flow=" + l.flowID(t, flows.Filter{Direction: policy.Egress, Peer: "203.0.113.80"}),
+		"explain-link":       "/explain?workload=shop/till&source=shop/web",
+		"graph":              "/graph",
+		"graph-workload":     "/graph?workload=shop/web",
+		"suggest":            "/suggest",
+		"suggest-web":        "/suggest?workload=shop/web",
+		"simulate":           "/simulate",
+		"simulate-link":      "/simulate?removed=AccessPolicy+shop/web&workload=shop/web",
 		"flows":              "/flows",
 		"flows-page":         "/flows?limit=2",
 		"flows-wrong":        "/flows?verdict=denied&port=%3Cscript%3E",
@@ -44,7 +55,39 @@ func views(t testing.TB, l *lab) map[string]string {
 		"sidecars":           "/sidecars",
 		"nothing":            "/" + "no-such-page",
 		"workload-not-there": "/workload?name=shop/nobody",
+		// What is sent by POST has its form after the path.
+		"simulate-change":  "POST /simulate?" + url.Values{"objects": {proposed}, "enforce": {"true"}, "presume": {"true"}}.Encode(),
+		"simulate-nothing": "POST /simulate?" + url.Values{"removed": {"AccessPolicy shop/web-next"}}.Encode(),
+		"simulate-refused": "POST /simulate?" + url.Values{"objects": {"kind: <script>"}}.Encode(),
+		"simulate-wrong":   "POST /simulate?" + url.Values{"removed": {"AccessPolicy shop/<script>"}, "since": {"x"}}.Encode(),
+		"simulate-gone":    "POST /simulate?" + url.Values{"removed": {"AccessPolicy shop/nobody"}}.Encode(),
 	}
+}
+
+// proposed denies what was allowed, and allows what was denied.
+const proposed = `apiVersion: pavise.dev/v1alpha1
+kind: AccessPolicy
+metadata: {name: web, namespace: shop}
+spec:
+  selector: {matchLabels: {app: web}}
+  ingress:
+    - {name: admin, action: Allow, http: [{paths: [{prefix: /admin}]}]}
+  egress:
+    - {name: none, action: Deny, to: [{cidrs: [0.0.0.0/0]}]}
+`
+
+// ask asks for a view.
+func ask(h http.Handler, target string) *httptest.ResponseRecorder {
+	rest, ok := strings.CutPrefix(target, "POST ")
+	if !ok {
+		return get(h, target)
+	}
+	path, form, _ := strings.Cut(rest, "?")
+	v, err := url.ParseQuery(form)
+	if err != nil {
+		panic(err) // the table is wrong
+	}
+	return send(h, path, v)
 }
 
 // TestGolden finds any change of a page, by people who read the difference.
@@ -55,7 +98,7 @@ func TestGolden(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			l := newLab(t) // what is asked counts hits of feeds
 			target := views(t, l)[name]
-			got := ids.ReplaceAllString(get(l.handler(), target).Body.String(), "${1}ID")
+			got := ids.ReplaceAllString(ask(l.handler(), target).Body.String(), "${1}ID")
 			path := filepath.Join("testdata", name+".html")
 			if *update {
 				if err := os.MkdirAll("testdata", 0o755); err != nil {

@@ -205,6 +205,11 @@ func (l *lab) happened() {
 		From: decisions.DNS, Listener: "shop/web/dns", Direction: policy.Egress, Verdict: policy.Denied, Reason: "feed:bad", Answer: "NXDOMAIN",
 		Question: decisions.Question{Name: "bad.example.", Type: "A"}, Feed: decisions.Hit{Name: "bad", Line: 7, Entry: "bad.example", Asked: "name"},
 	})
+	l.at(noon.Add(-10 * time.Second))
+	l.add(decisions.Record{
+		From: decisions.Envoy, Listener: "shop/web/outbound", Direction: policy.Egress, Source: "192.0.2.10:40001", Destination: "203.0.113.80:443",
+		ServerName: "api.example", Names: decisions.JoinLines([]string{"api.example"}), Verdict: policy.Allowed, Reason: "namespace:shop/web#api",
+	})
 	l.at(noon)
 	l.detector.Tick()
 }

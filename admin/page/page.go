@@ -26,11 +26,13 @@ const (
 	shortList = 10
 )
 
-// site serves the pages. It has no state of its own.
+// site serves the pages. It has no state of its own but for how many it makes.
 type site struct {
 	src  Source
 	now  func() time.Time
 	tmpl *template.Template
+	// busy has a place for each page that takes processor time.
+	busy chan struct{}
 }
 
 // Handler serves the pages, to be mounted at "/" of a server. It may be called by any number
@@ -38,24 +40,36 @@ type site struct {
 func Handler(src Source) http.Handler { return handler(src, time.Now) }
 
 func handler(src Source, now func() time.Time) http.Handler {
-	s := &site{src: src, now: now}
+	s := &site{src: src, now: now, busy: make(chan struct{}, mostHeavy)}
 	s.tmpl = template.Must(template.New("").Funcs(s.funcs()).ParseFS(templates, "templates/*.html"))
 	mux := http.NewServeMux()
 	for path, page := range s.pages() {
 		mux.HandleFunc("GET "+path, page)
 	}
+	for path, page := range s.posts() {
+		mux.HandleFunc("POST "+path, page)
+	}
 	mux.HandleFunc("GET /style.css", asset("style.css", "text/css; charset=utf-8"))
 	mux.HandleFunc("GET /icon.svg", asset("icon.svg", "image/svg+xml"))
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
-			w.Header().Set("Allow", "GET, HEAD")
+			allow := "GET, HEAD"
+			if _, ok := s.posts()[r.URL.Path]; ok {
+				allow += ", POST"
+			}
+			w.Header().Set("Allow", allow)
 			s.nothing(w, r, http.StatusMethodNotAllowed, "Pages are only read", "Nothing can be changed here; ask with GET.")
 			return
 		}
 		s.nothing(w, r, http.StatusNotFound, "There is no such page", "The menu has all that there are.")
 	})
+	own := http.NewCrossOriginProtection()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		guard(w.Header())
+		if own.Check(r) != nil {
+			s.nothing(w, r, http.StatusForbidden, "That came from elsewhere", "A page of another site may send nothing here. Send the form of this page itself.")
+			return
+		}
 		if len(r.URL.RawQuery) > mostQuery {
 			r.URL.RawQuery = ""
 			s.nothing(w, r, http.StatusRequestURITooLong, "That is too much", "The parameters of a page have at most 16 KiB.")
@@ -71,6 +85,9 @@ func (s *site) pages() map[string]http.HandlerFunc {
 		"/{$}":       s.overview,
 		"/workloads": s.workloads,
 		"/workload":  s.workload,
+		"/graph":     s.graph,
+		"/suggest":   s.suggest,
+		"/simulate":  s.simulate,
 		"/explain":   s.explain,
 		"/flows":     s.flows,
 		"/follow":    s.follow,
@@ -83,12 +100,18 @@ func (s *site) pages() map[string]http.HandlerFunc {
 	}
 }
 
+// posts are what is sent by POST: forms that are too long for an address. Nothing is changed by them.
+func (s *site) posts() map[string]http.HandlerFunc {
+	return map[string]http.HandlerFunc{"/simulate": s.simulated}
+}
+
 // guard sets what every answer has.
 func guard(h http.Header) {
 	h.Set("Content-Security-Policy", policyOfContent)
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("X-Frame-Options", "DENY")
-	h.Set("Referrer-Policy", "no-referrer")
+	// With no-referrer a browser would send forms of this very site with the origin null.
+	h.Set("Referrer-Policy", "same-origin")
 	h.Set("Cross-Origin-Opener-Policy", "same-origin")
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
 	h.Set("Permissions-Policy", "camera=(), geolocation=(), microphone=()")
@@ -129,6 +152,7 @@ func (s *site) menu(here string) []entry {
 	_, isFeeds := s.src.(FeedLister)
 	_, isSidecars := s.src.(SidecarLister)
 	kept, engine := s.src.Flows() != nil, s.src.Feeds()
+	model, _ := s.src.Current()
 	var m []entry
 	for _, e := range []struct {
 		path, name string
@@ -136,10 +160,13 @@ func (s *site) menu(here string) []entry {
 	}{
 		{"/", "Overview", true},
 		{"/workloads", "Workloads", true},
+		{"/graph", "Graph", model != nil},
 		{"/explain", "Explain", true},
 		{"/flows", "Flows", kept},
 		{"/follow", "Live", kept},
 		{"/anomalies", "Anomalies", s.src.Anomalies() != nil},
+		{"/suggest", "Suggest", kept},
+		{"/simulate", "Simulate", s.canSimulate()},
 		{"/feeds", "Feeds", isFeeds},
 		{"/lookup", "Lookup", engine != nil},
 		{"/sidecars", "Sidecars", isSidecars},
@@ -158,6 +185,9 @@ func (s *site) show(w http.ResponseWriter, name, here, title string, f *form, bo
 	fr := frame{Title: title, Menu: s.menu(here), Body: body}
 	if f != nil && len(f.Problems) > 0 {
 		fr.Problems, status = f.Problems, http.StatusBadRequest
+		if f.Status != 0 {
+			status = f.Status
+		}
 	}
 	s.write(w, status, name, fr)
 }

@@ -1,14 +1,26 @@
 package page
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"math"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
 
+	"golang.org/x/net/html"
+
 	"pavise.dev/pavise/admin/anomaly"
+	"pavise.dev/pavise/admin/flows"
+	"pavise.dev/pavise/admin/simulate"
+	"pavise.dev/pavise/admin/suggest"
+	"pavise.dev/pavise/api"
 	"pavise.dev/pavise/feeds"
+	"pavise.dev/pavise/internal/decisions"
 	"pavise.dev/pavise/policy"
 )
 
@@ -61,6 +73,11 @@ func TestGrouped(t *testing.T) {
 func TestSizesOf(t *testing.T) {
 	got := sizesOf(103, []feeds.Change{{Added: 100}, {Added: 5, Removed: 2}})
 	if len(got) != 3 || got[0] != 0 || got[1] != 100 || got[2] != 103 {
+		t.Errorf("%v", got)
+	}
+	// The second of these is not known, and the feed has others now than after its last change.
+	got = sizesOf(500, []feeds.Change{{Added: 100, Entries: 100}, {Added: 5, Removed: 2}, {Added: 7, Entries: 110}})
+	if fmt.Sprint(got) != "[0 100 103 110]" {
 		t.Errorf("%v", got)
 	}
 	if sparkline("x", got[:1]) != nil {
@@ -123,8 +140,229 @@ func TestMenu(t *testing.T) {
 	if got := names(bare{}); got != "Overview Workloads Explain" {
 		t.Error(got)
 	}
-	if got := names(newLab(t)); got != "Overview Workloads Explain Flows Live Anomalies Feeds Lookup Sidecars" {
+	if got := names(newLab(t)); got != "Overview Workloads Graph Explain Flows Live Anomalies Suggest Simulate Feeds Lookup Sidecars" {
 		t.Error(got)
+	}
+}
+
+// TestEveryFlowIsExplained follows the link of each row, whatever the flow is of. It finds a form that
+// is not filled in with what was decided, and an explanation that is of something else.
+func TestEveryFlowIsExplained(t *testing.T) {
+	l := newLab(t)
+	h := l.handler()
+	page := must[flows.Page](t)(l.store.Query(flows.Filter{}, flows.Cursor{}, 100))
+	list := get(h, "/flows").Body.String()
+	kinds := map[string]bool{}
+	for _, f := range page.Flows {
+		target := "/explain?flow=" + f.ID
+		if n := strings.Count(list, `href="`+target+`"`); n != 1 {
+			t.Errorf("%d links lead to %s", n, target)
+		}
+		doc, err := html.Parse(get(h, target).Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := &f.Example
+		want := map[string]string{"workload": r.Workload, "destination": r.Destination, "servername": r.ServerName, "method": r.Method, "names": string(r.Names)}
+		kind := "HTTP"
+		switch {
+		case r.From == decisions.DNS:
+			kind, want["url"] = "DNS", "http://"+strings.TrimSuffix(r.Question.Name, ".")+"/"
+		case r.Method == "":
+			kind, want["url"], want["egress"] = "TCP", "", "true"
+		}
+		kinds[kind] = true
+		answers := 0
+		for n := range doc.Descendants() {
+			name := attr(n, "name")
+			if value, ok := want[name]; ok && n.Data == "input" {
+				if got := attr(n, "value"); got != value {
+					t.Errorf("%s: %s is %q, not %q", target, name, got, value)
+				}
+				delete(want, name)
+			}
+			if strings.HasPrefix(attr(n, "class"), "answer ") {
+				answers++
+			}
+		}
+		if len(want) > 0 {
+			t.Errorf("%s: no field for %v", target, want)
+		}
+		if said := map[string]int{"DNS": 1, "TCP": 2, "HTTP": 2}[kind]; answers != said {
+			t.Errorf("%s: %d answers, not %d", target, answers, said)
+		}
+	}
+	if len(kinds) != 3 {
+		t.Errorf("there are flows of %v only", kinds)
+	}
+}
+
+// TestAnomalyWithoutRequestID finds an example that nothing explains.
+func TestAnomalyWithoutRequestID(t *testing.T) {
+	r := decisions.Record{
+		From: decisions.Envoy, Workload: "shop/web", Listener: "shop/web/outbound", Direction: policy.Egress, Source: "192.0.2.10:1", Destination: "203.0.113.80:443",
+		ServerName: "api.example", Names: "api.example\nwww.example",
+	}
+	want := "/explain?destination=203.0.113.80%3A443&egress=true&listener=outbound&names=api.example+www.example&servername=api.example&source=192.0.2.10&workload=shop%2Fweb"
+	if got := askAbout(&r); got != want {
+		t.Errorf("%s", got)
+	}
+	w := get(newLab(t).handler(), want)
+	if body := w.Body.String(); w.Code != 200 || !strings.Contains(body, "namespace:shop/web#api") {
+		t.Errorf("status %d: %s", w.Code, body)
+	}
+}
+
+// TestBusy finds pages that take all of the processor: more than two at a time, or one that is
+// counted for ever.
+func TestBusy(t *testing.T) {
+	l := newLab(t)
+	s := &site{src: l, now: l.now, busy: make(chan struct{}, mostHeavy)}
+	f := &form{}
+	w := httptest.NewRecorder()
+	ran := 0
+	var deeper func(context.Context) error
+	deeper = func(ctx context.Context) error {
+		if _, ok := ctx.Deadline(); !ok {
+			t.Error("it has no end")
+		}
+		if ran++; ran <= mostHeavy {
+			s.heavy(ctx, w, f, deeper)
+		}
+		return nil
+	}
+	s.heavy(t.Context(), w, f, deeper)
+	if ran != mostHeavy || f.Status != http.StatusServiceUnavailable || w.Header().Get("Retry-After") == "" || len(s.busy) != 0 {
+		t.Errorf("%d at a time, status %d, %d places are taken", ran, f.Status, len(s.busy))
+	}
+	ctx, over := context.WithTimeout(t.Context(), 0)
+	defer over()
+	f = &form{}
+	s.heavy(ctx, w, f, func(ctx context.Context) error { return ctx.Err() })
+	if f.Status != http.StatusServiceUnavailable || !strings.Contains(f.Problems[0].Message, "longer") {
+		t.Errorf("%d: %+v", f.Status, f.Problems)
+	}
+}
+
+// TestSuggestionChangesNothing finds a button that tries something else than what was suggested.
+func TestSuggestionChangesNothing(t *testing.T) {
+	h := newLab(t).handler()
+	doc, err := html.Parse(get(h, "/suggest?namespace=shop").Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	forms := 0
+	for n := range doc.Descendants() {
+		if n.Data != "form" || attr(n, "method") != "post" {
+			continue
+		}
+		forms++
+		v := url.Values{}
+		for in := range n.Descendants() {
+			if in.Data == "input" {
+				v.Set(attr(in, "name"), strings.ReplaceAll(attr(in, "value"), "\n", "\r\n")) // as browsers do
+			}
+		}
+		w := send(h, "/simulate", v)
+		if body := w.Body.String(); w.Code != 200 || !strings.Contains(body, "none would be decided otherwise") {
+			t.Errorf("status %d of %v: %s", w.Code, v, body)
+		}
+	}
+	if forms != 3 { // one for each direction, and both
+		t.Errorf("%d forms", forms)
+	}
+}
+
+// TestLongAnswers finds a page as long as what it is about, and rows that are dropped in silence.
+func TestLongAnswers(t *testing.T) {
+	p := simulatePage{Result: &simulate.Result{
+		Changes: make([]simulate.Change, 150), Uncertain: make([]simulate.Uncertain, 101), Problems: make([]api.Problem, 3), LeftOff: 7,
+	}}
+	p.fill()
+	if len(p.Changes) != mostListed || len(p.Uncertain) != mostListed || len(p.Problems) != 3 || p.Off != 50+1+7 {
+		t.Errorf("%d changes, %d uncertain, %d problems, %d left off", len(p.Changes), len(p.Uncertain), len(p.Problems), p.Off)
+	}
+	rules := make([]suggest.Rule, mostRulesShown+5)
+	all := []suggest.Suggestion{
+		{Workload: "shop/web", Direction: policy.Ingress, YAML: strings.Repeat("#", mostYAML+1), Rules: rules},
+		{Workload: "shop/web", Direction: policy.Egress, YAML: strings.Repeat("#", mostYAML)},
+		{Workload: "shop/x", Direction: policy.Egress, YAML: "a: b\n"},
+		{Workload: "shop/y", Direction: policy.Egress},
+		{Workload: "shop/z", Direction: policy.Egress, YAML: "a: b\n"},
+	}
+	var s suggestPage
+	s.take(suggestForm(), all, true)
+	if x := s.List[0]; !x.Long || x.Try != nil || x.Command != "pavise suggest -w shop/web" || x.More != 5 {
+		t.Errorf("%+v", x)
+	}
+	if s.List[1].Try == nil || s.List[2].Try == nil || s.List[3].Try != nil || len(s.List) != suggestionsPage || s.Pages.Next != "/suggest?from=4" {
+		t.Errorf("%+v", s)
+	}
+	if s.All == nil || !strings.HasSuffix(s.All.Objects, "---\na: b\n") {
+		t.Errorf("together: %+v", s.All)
+	}
+	s = suggestPage{}
+	if s.take(suggestForm(), all, false); s.All != nil || s.List[1].Try != nil {
+		t.Error("there is nothing to try it on")
+	}
+}
+
+// many is a set of workloads of one namespace, each of which only the one before may reach.
+func many(t *testing.T, n int) *lab {
+	t.Helper()
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, "---\napiVersion: pavise.dev/v1alpha1\nkind: Workload\nmetadata: {name: w%03d, namespace: shop, labels: {app: w%03d}}\n", i, i)
+		fmt.Fprintf(&b, "spec:\n  addresses: [10.0.%d.%d]\n  transparent: {}\n  inbound: [{name: http, port: %d, upstream: 127.0.0.1:80}]\n", i/250, i%250+1, 1024+i)
+		fmt.Fprintf(&b, "---\napiVersion: pavise.dev/v1alpha1\nkind: AccessPolicy\nmetadata: {name: w%03d, namespace: shop}\n", i)
+		fmt.Fprintf(&b, "spec:\n  selector: {matchLabels: {app: w%03d}}\n  ingress: [{name: one, action: Allow, from: [{podSelector: {matchLabels: {app: w%03d}}}]}]\n", i, i-1)
+	}
+	set, problems := api.Parse("many.yaml", []byte(b.String()))
+	if api.HasErrors(problems) {
+		t.Fatal(problems)
+	}
+	l := &lab{set: set}
+	if l.model, problems = policy.Compile(set); api.HasErrors(problems) {
+		t.Fatal(problems)
+	}
+	l.at(noon)
+	return l
+}
+
+// TestGraphOfMany finds a graph that is too large for a page, or of which a part cannot be reached.
+func TestGraphOfMany(t *testing.T) {
+	h := many(t, 300).handler()
+	seen, edges := map[string]bool{}, map[string]bool{}
+	queue := []string{"/graph"}
+	for len(queue) > 0 {
+		target := queue[0]
+		queue = queue[1:]
+		w := get(h, target)
+		sound(t, target, w)
+		if w.Code != 200 || w.Body.Len() > 256<<10 {
+			t.Fatalf("%s: status %d, %d octets", target, w.Code, w.Body.Len())
+		}
+		doc, err := html.Parse(w.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for n := range doc.Descendants() {
+			to := attr(n, "href")
+			if strings.HasPrefix(to, "/graph?") && !strings.Contains(to, "workload=") && !seen[to] {
+				seen[to] = true
+				queue = append(queue, to)
+			}
+			if strings.HasPrefix(to, "/explain?source=") {
+				edges[to] = true
+			}
+		}
+	}
+	if len(edges) != 299 {
+		t.Errorf("%d edges on %d pages", len(edges), len(seen)+1)
+	}
+	w := get(h, "/graph?workload=shop/w007")
+	if body := w.Body.String(); strings.Count(body, "all</span>") != 4 { // in the key, anywhere, from w006 and to w008
+		t.Errorf("around one: %d octets", len(body))
 	}
 }
 

@@ -25,7 +25,8 @@ var hostile = []string{
 var parameters = []string{
 	"name", "flow", "id", "step", "from", "text", "in", "out", "usual", "listener", "policy", "notice", "problem", "workload", "method", "url", "headers",
 	"source", "destination", "servername", "names", "egress", "verdict", "direction", "namespace", "peer", "port", "reason", "feed", "since", "until",
-	"audit", "cursor", "limit", "kind", "severity", "added", "removed", "what", "state", "nobody-knows",
+	"audit", "cursor", "limit", "kind", "severity", "added", "removed", "what", "state", "objects", "enforce", "presume", "minCount", "serviceAccounts",
+	"edge", "change", "nobody-knows",
 }
 
 // paths are those of all pages, but for the one that does not end.
@@ -57,7 +58,7 @@ func sound(t testing.TB, what string, w *httptest.ResponseRecorder) {
 	}
 	for name, want := range map[string]string{
 		"Content-Security-Policy": policyOfContent, "X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY", "Cache-Control": "no-store",
-		"Referrer-Policy": "no-referrer", "Cross-Origin-Opener-Policy": "same-origin", "Cross-Origin-Resource-Policy": "same-origin",
+		"Referrer-Policy": "same-origin", "Cross-Origin-Opener-Policy": "same-origin", "Cross-Origin-Resource-Policy": "same-origin",
 	} {
 		if got := w.Header().Get(name); got != want {
 			t.Errorf("%s: %s is %q", what, name, got)
@@ -136,7 +137,7 @@ func inspect(t testing.TB, what, body string) *html.Node {
 		}
 		switch n.DataAtom {
 		case atom.Input, atom.Select, atom.Textarea:
-			if !labels[attr(n, "id")] {
+			if attr(n, "type") != "hidden" && !labels[attr(n, "id")] {
 				t.Errorf("%s: field %s has no label", what, attr(n, "name"))
 			}
 		case atom.Th:
@@ -152,8 +153,9 @@ func inspect(t testing.TB, what, body string) *html.Node {
 				t.Errorf("%s: a drawing says nothing", what)
 			}
 		case atom.Form:
-			if attr(n, "method") != "get" {
-				t.Errorf("%s: a form is sent by %s", what, attr(n, "method"))
+			_, posts := (&site{}).posts()[attr(n, "action")]
+			if want := map[bool]string{false: "get", true: "post"}[posts]; attr(n, "method") != want {
+				t.Errorf("%s: a form is sent to %s by %s", what, attr(n, "action"), attr(n, "method"))
 			}
 		case atom.A, atom.Link:
 			href := attr(n, "href")
@@ -269,6 +271,10 @@ func TestErrorsAreBesideTheirFields(t *testing.T) {
 		"/explain?workload=shop/till&url=x&headers=odd": "headers",
 		"/explain?egress=perhaps":                       "egress",
 		"/explain?id=nobody":                            "id",
+		"/suggest?since=x":                              "since",
+		"/suggest?minCount=x":                           "minCount",
+		"/graph?workload=shop/nobody":                   "workload",
+		"/simulate?enforce=perhaps":                     "enforce",
 	} {
 		w := get(h, target)
 		if w.Code != http.StatusBadRequest {
@@ -287,6 +293,9 @@ func TestOnlyReads(t *testing.T) {
 	for _, path := range append(paths(h), "/follow", "/style.css", "/none") {
 		for _, method := range []string{"POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "ODD"} {
 			w := request(h, method, path, "")
+			if _, ok := (&site{}).posts()[path]; ok && method == http.MethodPost {
+				continue // TestPost has it
+			}
 			if w.Code != http.StatusMethodNotAllowed || w.Header().Get("Allow") == "" {
 				t.Errorf("%s %s: status %d, Allow %q", method, path, w.Code, w.Header().Get("Allow"))
 			}
@@ -349,6 +358,74 @@ func TestLinksResolve(t *testing.T) {
 	}
 }
 
+// send sends a form as a browser does, with one header more if it is given.
+func send(h http.Handler, path string, v url.Values, header ...string) *httptest.ResponseRecorder {
+	r := httptest.NewRequest(http.MethodPost, path, strings.NewReader(v.Encode()))
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	for i := 0; i+1 < len(header); i += 2 {
+		r.Header.Set(header[i], header[i+1])
+	}
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	return w
+}
+
+// TestPost goes through everything that is sent by POST. It finds one that another site can have
+// a browser send, and one that takes what it has no bound for.
+func TestPost(t *testing.T) {
+	h := newLab(t).handler()
+	for path := range (&site{}).posts() {
+		for name, c := range map[string]struct {
+			header []string
+			status int
+		}{
+			"this site":          {[]string{"Sec-Fetch-Site", "same-origin", "Origin", "http://example.com"}, http.StatusBadRequest},
+			"old browser":        {[]string{"Origin", "http://example.com"}, http.StatusBadRequest},
+			"another site":       {[]string{"Sec-Fetch-Site", "cross-site"}, http.StatusForbidden},
+			"same site":          {[]string{"Sec-Fetch-Site", "same-site"}, http.StatusForbidden},
+			"another origin":     {[]string{"Origin", "http://evil.example"}, http.StatusForbidden},
+			"origin of a frame":  {[]string{"Origin", "null"}, http.StatusForbidden},
+			"text as of a form":  {[]string{"Content-Type", "text/plain"}, http.StatusUnsupportedMediaType},
+			"no type":            {[]string{"Content-Type", ""}, http.StatusUnsupportedMediaType},
+			"in several parts":   {[]string{"Content-Type", "multipart/form-data; boundary=x"}, http.StatusUnsupportedMediaType},
+			"nothing was filled": {nil, http.StatusBadRequest},
+		} {
+			w := send(h, path, url.Values{}, c.header...)
+			if w.Code != c.status {
+				t.Errorf("%s: %s: status %d, not %d", path, name, w.Code, c.status)
+			}
+			sound(t, path+" "+name, w)
+		}
+		if w := send(h, path, url.Values{"objects": {strings.Repeat("#", mostBody)}}); w.Code != http.StatusRequestEntityTooLarge {
+			t.Errorf("%s: too much: status %d", path, w.Code)
+		}
+		if w := send(h, path+"?enforce=true", url.Values{"removed": {"x"}}); w.Code != http.StatusBadRequest {
+			t.Errorf("%s: with a query: status %d", path, w.Code)
+		}
+		for _, name := range parameters {
+			for _, value := range hostile {
+				w := send(h, path, url.Values{name: {value}, "workload": {"shop/web"}})
+				sound(t, fmt.Sprintf("%s %s=%.80s", path, name, value), w)
+				if t.Failed() {
+					return
+				}
+			}
+		}
+	}
+}
+
+// FuzzSimulate finds a proposal that breaks the page.
+func FuzzSimulate(f *testing.F) {
+	h := newLab(f).handler()
+	for _, value := range hostile {
+		f.Add(value, value)
+	}
+	f.Add(proposed, "AccessPolicy shop/web-next")
+	f.Fuzz(func(t *testing.T, objects, removed string) {
+		sound(t, "simulate", send(h, "/simulate", url.Values{"objects": {objects}, "removed": {removed}}))
+	})
+}
+
 // FuzzPages finds a query that breaks a page or comes back unescaped.
 func FuzzPages(f *testing.F) {
 	l := newLab(f)
@@ -358,6 +435,9 @@ func FuzzPages(f *testing.F) {
 		f.Add(uint8(i), url.Values{parameters[i%len(parameters)]: {value}}.Encode())
 	}
 	for _, target := range views(f, l) {
+		if strings.HasPrefix(target, "POST ") {
+			continue // of FuzzSimulate
+		}
 		u, err := url.Parse(target)
 		if err != nil {
 			f.Fatal(err)

@@ -5,8 +5,10 @@ import (
 	"strings"
 	"time"
 
+	"pavise.dev/pavise/admin"
 	"pavise.dev/pavise/admin/anomaly"
 	"pavise.dev/pavise/admin/flows"
+	"pavise.dev/pavise/api"
 	"pavise.dev/pavise/policy"
 )
 
@@ -18,16 +20,35 @@ type workloadPage struct {
 	Digest        string
 	Listeners     []*policy.Listener
 	ListenerPages pager
-	Policies      []policy.PolicyRef
+	Policies      []policyRow
 	PolicyPages   pager
 	Sides         []rulesOf
-	// Kept says that flows are kept.
-	Kept     bool
+	// Kept says that flows are kept, and Simulates that changes can be tried on them.
+	Kept, Simulates bool
+
 	Flows    []flows.Flow
 	Baseline *anomaly.Baseline
 	Usual    []usualSide
-	// UsualNext and UsualFirst lead to more of what is usual.
+	// Watched says that anomalies are looked for.
+	Watched bool
+	// Node is what the graph says of it; nil where it has no policies.
+	Node *admin.GraphNode
+	// UsualPages lead to more of what is usual.
 	UsualPages pager
+}
+
+// policyRow is a policy that selects the workload.
+type policyRow struct {
+	Number int
+	policy.PolicyRef
+	// Tier is empty where it has no rules here.
+	Tier policy.Tier
+	// In and Out count its rules.
+	In, Out int
+	// Audit says that it is audited and not enforced.
+	Audit bool
+	// Object is KIND NAMESPACE/NAME.
+	Object string
 }
 
 // rulesOf are the rules of one direction, in the order in which they are asked.
@@ -81,8 +102,11 @@ func (s *site) workload(w http.ResponseWriter, r *http.Request) {
 	}
 	if p.Workload != nil {
 		p.rules(f)
+		p.Node = admin.NodeOf(p.Workload)
 	}
+	p.Simulates = s.canSimulate()
 	if d := s.src.Anomalies(); d != nil {
+		p.Watched = true
 		if b, ok := d.Baseline(p.Name); ok {
 			p.usual(f, &b)
 		}
@@ -112,7 +136,10 @@ func (p *workloadPage) rules(f *form) {
 	from, to, pages := window(f, "listener", f.Path, "listeners", len(w.Listeners), pageSize)
 	p.Listeners, p.ListenerPages = w.Listeners[from:to], pages
 	from, to, pages = window(f, "policy", f.Path, "policies", len(w.Policies), pageSize)
-	p.Policies, p.PolicyPages = w.Policies[from:to], pages
+	p.PolicyPages = pages
+	for i, ref := range w.Policies[from:to] {
+		p.Policies = append(p.Policies, policyOf(w, ref, from+i+1))
+	}
 	for _, program := range programs(w) {
 		side := rulesOf{Title: "What comes in", Default: policy.Reason{Kind: policy.DefaultAllow}}
 		param := "in"
@@ -130,6 +157,28 @@ func (p *workloadPage) rules(f *form) {
 		}
 		p.Sides = append(p.Sides, side)
 	}
+}
+
+// policyOf is what a policy has to say at a workload.
+func policyOf(w *policy.Workload, ref policy.PolicyRef, number int) policyRow {
+	row := policyRow{Number: number, PolicyRef: ref, Object: api.ObjectName(api.KindAccessPolicy, ref.Namespace, ref.Name)}
+	if ref.Namespace == "" {
+		row.Object = api.ObjectName(api.KindClusterAccessPolicy, "", ref.Name)
+	}
+	for _, program := range programs(w) {
+		for _, rule := range program.Rules {
+			if rule.Policy != ref {
+				continue
+			}
+			row.Tier, row.Audit = rule.Tier, rule.Audit
+			if program.Direction == policy.Egress {
+				row.Out++
+			} else {
+				row.In++
+			}
+		}
+	}
+	return row
 }
 
 // usual fills in the baseline.

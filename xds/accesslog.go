@@ -68,19 +68,34 @@ func controlPlane() *corev3.GrpcService {
 }
 
 // denialReplies make a denial of Pavise unlike one of the workload: the reason is in a
-// header and in the body. A path that Envoy could not normalise is answered like any
-// other ambiguous one.
+// header and in the body, and the id of the request, by which `pavise explain --id` finds it.
+// A path that Envoy could not normalise is answered like any other ambiguous one.
 //
 // While a reply is written, the RBAC filter has not yet left its metadata, so the name
 // of the rule comes from the details of the response, as deniedBy[NAME]. To clean that
 // would take a filter on every response (docs/decisions/0004-reason-in-the-reply.md).
-func denialReplies() *hcmv3.LocalReplyConfig {
+func denialReplies(hide bool) *hcmv3.LocalReplyConfig {
 	const details = "%RESPONSE_CODE_DETAILS%"
-	return &hcmv3.LocalReplyConfig{Mappers: []*hcmv3.ResponseMapper{
-		denialReply(celFilter(`response.code_details.startsWith("`+deniedBy+`")`), details),
-		denialReply(celFilter(`response.code_details == "`+decisions.PathRefused+`"`), string(policy.AmbiguousPath)),
-	}}
+	rules := denialReply(celFilter(`response.code_details.startsWith("`+deniedBy+`")`), details)
+	path := denialReply(celFilter(`response.code_details == "`+decisions.PathRefused+`"`), string(policy.AmbiguousPath))
+	path.BodyFormatOverride = format("denied by Pavise: " + string(policy.AmbiguousPath) + "\n") // Envoy has given it no id yet
+	feeds := denialReply(celFilter(`response.code_details == "`+FeedDenied+`"`), "")
+	// The module has made the reply already.
+	feeds.HeadersToAdd = feeds.HeadersToAdd[1:]
+	feeds.BodyFormatOverride = format("%LOCAL_REPLY_BODY%" + requestLine)
+	if hide {
+		rules, feeds = denialReply(rules.GetFilter(), hiddenReason), denialReply(feeds.GetFilter(), hiddenReason)
+	}
+	return &hcmv3.LocalReplyConfig{Mappers: []*hcmv3.ResponseMapper{rules, path, feeds}}
 }
+
+const (
+	// hiddenReason is what clients are told where they are not told why.
+	hiddenReason = "hidden"
+	// requestID is the id that a client gave, or else Envoy. A client may give a long one.
+	requestID   = "%REQ(X-REQUEST-ID):128%"
+	requestLine = "request " + requestID + "\n"
+)
 
 // deniedBy begins Envoy's details of a response that RBAC denied.
 const deniedBy = "rbac_access_denied_matched_policy"
@@ -97,11 +112,16 @@ func denialReply(when *accesslogv3.AccessLogFilter, reason string) *hcmv3.Respon
 	return &hcmv3.ResponseMapper{
 		Filter:     when,
 		StatusCode: wrapperspb.UInt32(403),
-		HeadersToAdd: []*corev3.HeaderValueOption{{
-			Header:       &corev3.HeaderValue{Key: ReasonHeader, Value: reason},
-			AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
-		}},
-		BodyFormatOverride: format("denied by Pavise: " + reason + "\n"),
+		HeadersToAdd: []*corev3.HeaderValueOption{
+			replyHeader(ReasonHeader, reason), replyHeader("x-request-id", requestID),
+		},
+		BodyFormatOverride: format("denied by Pavise: " + reason + "\n" + requestLine),
+	}
+}
+
+func replyHeader(name, value string) *corev3.HeaderValueOption {
+	return &corev3.HeaderValueOption{
+		Header: &corev3.HeaderValue{Key: name, Value: value}, AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
 	}
 }
 

@@ -30,7 +30,7 @@ var nobody = &corev3.CidrRange{AddressPrefix: "255.255.255.255", PrefixLen: wrap
 // hardenedHCM has the settings that every HTTP listener carries, whatever the
 // policies; docs/semantics.md says what each is for, and a test reads them back from a
 // live Envoy.
-func hardenedHCM(name string, l *policy.Listener, rec recorded) *hcmv3.HttpConnectionManager {
+func (r *Resources) hardenedHCM(name string, l *policy.Listener) *hcmv3.HttpConnectionManager {
 	slashes := hcmv3.HttpConnectionManager_REJECT_REQUEST
 	if l.Paths.UnescapeSlashes {
 		slashes = hcmv3.HttpConnectionManager_UNESCAPE_AND_FORWARD
@@ -77,8 +77,8 @@ func hardenedHCM(name string, l *policy.Listener, rec recorded) *hcmv3.HttpConne
 
 		PreserveExternalRequestId:  true,
 		ServerHeaderTransformation: hcmv3.HttpConnectionManager_PASS_THROUGH,
-		LocalReplyConfig:           denialReplies(),
-		AccessLog:                  accessLog(httpAccessLog(name, rec)),
+		LocalReplyConfig:           denialReplies(r.options.HideReasons),
+		AccessLog:                  accessLog(httpAccessLog(name, r.deciders[name].recorded)),
 	}
 }
 

@@ -40,7 +40,7 @@ func (r *Resources) inboundHTTP(name string, l *policy.Listener) error {
 	})
 	r.Clusters[name] = c
 
-	m := hardenedHCM(name, l, r.deciders[name].recorded)
+	m := r.hardenedHCM(name, l)
 	m.StripPortMode = stripAnyPort
 	m.UpgradeConfigs = websocket()
 	m.HttpFilters = append(m.HttpFilters,

@@ -45,7 +45,7 @@ func (r *Resources) proxy(name string, l *policy.Listener) error {
 	r.extension(name+"/destination", destinationFilter(classes))
 	r.Clusters[forwardCluster] = dynamicCluster(r.options.Resolver)
 
-	m := hardenedHCM(name, l, r.deciders[name].recorded)
+	m := r.hardenedHCM(name, l)
 	m.UpgradeConfigs = append(websocket(), &hcmv3.HttpConnectionManager_UpgradeConfig{UpgradeType: "CONNECT"})
 	m.Http2ProtocolOptions.AllowConnect = true
 	m.HttpFilters = append(m.HttpFilters,

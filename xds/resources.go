@@ -123,6 +123,9 @@ type Options struct {
 	Module bool
 	// Feeds has the module ask the threat feeds before every policy.
 	Feeds bool
+	// HideReasons keeps from clients which rule or feed denied a request: they are told that
+	// Pavise did, and the id by which an operator finds why.
+	HideReasons bool
 }
 
 // Translate makes the resources for the workloads of a model. It fails where rules

@@ -81,7 +81,7 @@ func (r *Resources) transparent(name string, l *policy.Listener) error {
 // redirectedHTTP is the connection manager. What goes out keeps its Host as it is, so the
 // host that rules compare is taken apart as at an explicit proxy.
 func (r *Resources) redirectedHTTP(name string, l *policy.Listener) proto.Message {
-	m := hardenedHCM(name, l, r.deciders[name].recorded)
+	m := r.hardenedHCM(name, l)
 	m.UpgradeConfigs = websocket()
 	to := routeTo(originalCluster, nil)
 	all := &routev3.Route{

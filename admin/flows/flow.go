@@ -57,6 +57,9 @@ type Flow struct {
 	// Merged says that it stands for several keys that were too many: Peer, Name, Method or
 	// Path is "*", or Port is 0.
 	Merged bool `json:"merged,omitempty"`
+	// What is known of both ends; nil where nothing is.
+	WorkloadContext *Context `json:"workloadContext,omitempty"`
+	PeerContext     *Context `json:"peerContext,omitempty"`
 }
 
 func idText(id uint64) string { return fmt.Sprintf("%016x", id) }

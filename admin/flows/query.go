@@ -99,7 +99,7 @@ func (s *Store) Query(f Filter, c Cursor, limit int) (Page, error) {
 	}
 	for _, at := range newest {
 		if fl, ok := s.parts[at.part].get(at.id); ok { // else it had to go
-			p.Flows = append(p.Flows, fl)
+			p.Flows = append(p.Flows, s.described(fl))
 		}
 	}
 	// Some may have had news since they were found.
@@ -124,7 +124,7 @@ func (s *Store) All(f Filter) iter.Seq[Flow] {
 					more = true
 				}
 				for _, fl := range found {
-					if !yield(fl) {
+					if !yield(s.described(fl)) {
 						return
 					}
 				}
@@ -140,7 +140,7 @@ func (s *Store) Get(id string) (Flow, bool) {
 		return Flow{}, false
 	}
 	f, ok := s.parts[n&(shards-1)].get(n)
-	return f, ok && f.Last.UnixNano() >= s.oldest()
+	return s.described(f), ok && f.Last.UnixNano() >= s.oldest()
 }
 
 // ByRequest returns the flow of one of the latest 100,000 request ids. Its Example is that
@@ -159,12 +159,12 @@ func (s *Store) ByRequest(requestID string) (Flow, bool) {
 	f, ok := s.parts[q.flow&(shards-1)].get(q.flow)
 	switch {
 	case q.record == nil:
-		return f, ok
+		return s.described(f), ok
 	case !ok:
-		return s.alone(q.record), true
+		return s.described(s.alone(q.record)), true
 	}
 	f.Example = *q.record
-	return f, true
+	return s.described(f), true
 }
 
 func (s *Store) alone(r *decisions.Record) Flow {

@@ -185,3 +185,33 @@ func TestRequestsAreBounded(t *testing.T) {
 		t.Errorf("%d ids", n)
 	}
 }
+
+// TestContext: what is known of both ends is with a flow wherever it is had from.
+func TestContext(t *testing.T) {
+	web, client := &Context{Owner: "Deployment/web", Labels: map[string]string{"app": "web"}}, &Context{Pod: "shop/till-0"}
+	s := newStore(t, Config{Describe: func(name string) *Context {
+		return map[string]*Context{"shop/web": web, "192.0.2.1": client}[name]
+	}})
+	events, err := s.Follow(t.Context(), Filter{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := deny(0)
+	r.RequestID = "one"
+	add(s, r)
+	p, err := s.Query(Filter{}, Cursor{}, 1)
+	if err != nil || len(p.Flows) != 1 {
+		t.Fatal(p, err)
+	}
+	got := map[string]Flow{"page": p.Flows[0], "event": (<-events).Flow}
+	got["one"], _ = s.Get(p.Flows[0].ID)
+	got["request"], _ = s.ByRequest("one")
+	for f := range s.All(Filter{}) {
+		got["all"] = f
+	}
+	for how, f := range got {
+		if f.WorkloadContext != web || f.PeerContext != client {
+			t.Errorf("%s: %+v, %+v", how, f.WorkloadContext, f.PeerContext)
+		}
+	}
+}

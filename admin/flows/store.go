@@ -24,6 +24,10 @@ type Config struct {
 	// Resolve names the workload, NAMESPACE/NAME, of an address. It is called by Add, by
 	// many goroutines, and must not block. nil knows nobody.
 	Resolve func(netip.Addr) (workload string, ok bool)
+	// Describe says what is known of a workload, NAMESPACE/NAME, or of what else Peer may
+	// be; nil for nothing. It is called whenever flows are asked for, by many goroutines, and
+	// for each decision while somebody follows; it must not block.
+	Describe func(name string) *Context
 	// Now is the clock; time.Now when nil.
 	Now func() time.Time
 }
@@ -132,6 +136,7 @@ func (s *Store) Add(r *decisions.Record) {
 		s.ids.add(maphash.String(s.seeds[0], requestID), id, held, plain(r))
 	}
 	if followed {
+		f = s.described(f)
 		s.follow.send(&f)
 	}
 	if nth%sweepEvery == 0 {

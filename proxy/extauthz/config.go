@@ -29,6 +29,9 @@ type Config struct {
 	// proxies that are trusted would believe what a client writes. Default 0: not at all.
 	ForwardedFor int
 
+	// HideReasons keeps from clients which feed denied a request.
+	HideReasons bool
+
 	// Socket is the path of a unix socket, at most 107 octets. What is there already is
 	// replaced if it is a socket.
 	Socket string

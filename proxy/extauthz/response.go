@@ -21,6 +21,8 @@ const (
 	MetadataKey = "pavise.feeds"
 	// ReasonHeader tells a client why its request was denied.
 	ReasonHeader = "x-pavise-reason"
+	// hiddenReason is what it says where clients are not told.
+	hiddenReason = "hidden"
 )
 
 // passed is the answer to nearly every check. Nobody changes it.
@@ -58,13 +60,17 @@ func (s *Server) answer(a *authv3.AttributeContext, d filter.Direction, o outcom
 	// An Envoy takes no other code than this one and Unauthenticated for a denial.
 	r.Status = &statuspb.Status{Code: int32(codes.PermissionDenied), Message: o.reason}
 	if a.GetRequest().GetHttp() != nil {
+		reason := o.reason
+		if s.config.HideReasons {
+			reason = hiddenReason
+		}
 		r.HttpResponse = &authv3.CheckResponse_DeniedResponse{DeniedResponse: &authv3.DeniedHttpResponse{
 			Status: &typev3.HttpStatus{Code: http.StatusForbidden},
 			Headers: []*corev3.HeaderValueOption{{
-				Header:       &corev3.HeaderValue{Key: ReasonHeader, Value: o.reason},
+				Header:       &corev3.HeaderValue{Key: ReasonHeader, Value: reason},
 				AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
 			}},
-			Body: "denied by Pavise: " + o.reason + "\n",
+			Body: "denied by Pavise: " + reason + "\n",
 		}}
 	}
 	return r

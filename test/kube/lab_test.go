@@ -248,13 +248,19 @@ type answer struct {
 	Error   string
 }
 
+// reasonInBody is the one that the body of a denial says.
+func reasonInBody(body string) string {
+	line, _, _ := strings.Cut(body, "\n")
+	return xds.ReasonIn(strings.TrimPrefix(line, "denied by Pavise: "))
+}
+
 // verdict is what became of a request in words: 200, 403 with its reason, or what came instead.
 func (a answer) verdict() string {
 	switch {
 	case a.Status == http.StatusForbidden:
 		// The client's own sidecar takes the header from what others answer, who could write
 		// anything into it; the body passes.
-		return "403 " + cmp.Or(xds.ReasonIn(a.Headers[xds.ReasonHeader]), xds.ReasonIn(strings.TrimPrefix(strings.TrimSpace(a.Body), "denied by Pavise: ")))
+		return "403 " + cmp.Or(xds.ReasonIn(a.Headers[xds.ReasonHeader]), reasonInBody(a.Body))
 	case a.Status != 0:
 		return fmt.Sprint(a.Status)
 	case strings.Contains(a.Error, "no such host"):

@@ -40,6 +40,7 @@ type Shield struct {
 	// Addr is a loopback address of this test alone, to put listeners on.
 	Addr netip.Addr
 
+	options
 	mu        sync.Mutex
 	decisions map[string]decisions.Record // by request id
 	all       []decisions.Record
@@ -50,8 +51,12 @@ type Shield struct {
 type Option func(*options)
 
 type options struct {
-	hosts map[string][]string
+	hosts       map[string][]string
+	hideReasons bool
 }
+
+// HideReasons keeps from clients why they are denied.
+func HideReasons(o *options) { o.hideReasons = true }
 
 // Hosts makes names resolve, for this Envoy only; others do not exist.
 func Hosts(h map[string]string) Option {
@@ -87,7 +92,7 @@ func Start(t testing.TB, opts ...Option) *Shield {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &Shield{Addr: Loopback(), decisions: map[string]decisions.Record{}, arrived: make(chan struct{})}
+	s := &Shield{options: o, Addr: Loopback(), decisions: map[string]decisions.Record{}, arrived: make(chan struct{})}
 	names := &dns.Server{Lookup: lookup(o.hosts)}
 	if s.Resolver, err = names.Listen(t.Context()); err != nil {
 		t.Fatal(err)
@@ -161,7 +166,7 @@ func (s *Shield) decided(d decisions.Record) {
 // Apply gives the Envoy a model and waits until it enforces it.
 func (s *Shield) Apply(t testing.TB, m *policy.Model) *xds.Resources {
 	t.Helper()
-	r, err := xds.Translate(m, m.Workloads, xds.Options{Resolver: s.Resolver})
+	r, err := xds.Translate(m, m.Workloads, xds.Options{Resolver: s.Resolver, HideReasons: s.hideReasons})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,10 +7,12 @@ import (
 	"net/http"
 	"net/netip"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
 
+	"pavise.dev/pavise/admin"
 	"pavise.dev/pavise/test/netlab"
 )
 
@@ -26,6 +28,7 @@ func TestSidecar(t *testing.T) {
 	t.Run("one connection", s.oneConnection)
 	t.Run("metrics", s.metrics)
 	t.Run("status", s.says)
+	t.Run("explained", s.explained)
 }
 
 // TestWithoutIPv6 catches a sidecar that needs IPv6 to listen or to answer.
@@ -66,6 +69,34 @@ func (s *sidecar) oneConnection(t *testing.T) {
 			_ = resp.Body.Close()
 		}
 	})
+}
+
+// explained: whatever was decided on what was redirected, and logged by the agent, the control
+// plane says of the record that it comes out as it did, by feeds and rules, for names, addresses,
+// HTTP and what is none.
+func (s *sidecar) explained(t *testing.T) {
+	client := admin.NewClient(filepath.Join(s.control.run, "pavise.sock"))
+	all, unasked := s.agent.since(0), map[string]int{}
+	for i := range all {
+		r := &all[i]
+		if r.Count > 1 {
+			continue // stands for several, and says what they have in common
+		}
+		e, err := client.Explain(t.Context(), admin.Query{Record: r})
+		line, _ := r.MarshalJSON()
+		switch {
+		case err != nil:
+			t.Errorf("%v\n%s", err, line)
+		case e.Verdict != r.Verdict || e.ReasonID != r.Reason || e.Decided.Changed:
+			t.Errorf("explained as %s %s\n%s", e.Verdict, e.ReasonID, line)
+		case e.Decided.Unasked != "":
+			unasked[string(r.From)+" "+r.Reason]++
+		}
+	}
+	t.Logf("%d records, of which no rule was asked about %v", len(all), unasked)
+	if len(all) < 100 {
+		t.Errorf("only %d records", len(all))
+	}
 }
 
 // metrics have to count what the rows before have done.

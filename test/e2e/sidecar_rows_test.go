@@ -27,6 +27,7 @@ func TestSidecar(t *testing.T) {
 	t.Run("ingress", func(t *testing.T) { s.ingress(t, ingressRows) })
 	t.Run("one connection", s.oneConnection)
 	t.Run("metrics", s.metrics)
+	t.Run("series", s.series)
 	t.Run("status", s.says)
 	t.Run("explained", s.explained)
 }
@@ -123,6 +124,49 @@ func (s *sidecar) metrics(t *testing.T) {
 			t.Errorf("%s is %q", name, got)
 		}
 	}
+}
+
+// series catches a metric that whoever sends requests can make more of: hosts, paths, methods,
+// names and ports that nobody has seen before are no labels.
+func (s *sidecar) series(t *testing.T) {
+	all := func() map[string]bool {
+		t.Helper()
+		_, page, err := s.get("http://10.77.0.2:15020/metrics")
+		if err != nil {
+			t.Fatal(err)
+		}
+		out := map[string]bool{}
+		for l := range strings.Lines(page) {
+			if i := strings.LastIndexByte(strings.TrimSpace(l), ' '); i > 0 && l[0] != '#' {
+				out[l[:i]] = true
+			}
+		}
+		return out
+	}
+	before := all()
+	for i := range 100 {
+		to := netip.AddrPortFrom(netip.MustParseAddr("203.0.113.68"), 80)
+		s.try(s.Pod, application, netip.Addr{}, fmt.Sprintf("GET h%d.example/p%d/x", i, i), to)
+		s.try(s.Pod, application, netip.Addr{}, fmt.Sprintf("TLS s%d.bad.example", i), netip.AddrPortFrom(to.Addr(), uint16(2000+i))) //nolint:gosec // a port
+		_, _ = s.resolve(fmt.Sprintf("n%d.bad.example", i), 4)
+	}
+	s.agent.awaitStatus("decisions arrive", func(*status) bool { return len(s.agent.since(0)) > 200 })
+	after := all()
+	for name := range after {
+		if !before[name] {
+			t.Errorf("there is a new series: %s", name)
+		}
+	}
+	ours := 0
+	for name := range after {
+		if strings.HasPrefix(name, "pavise_") {
+			ours++
+		}
+	}
+	if ours > 300 {
+		t.Errorf("there are %d series of ours", ours)
+	}
+	t.Logf("%d series, %d of them ours", len(after), ours)
 }
 
 // says asks with the command for it, which exits with 0 if all is in force.

@@ -62,6 +62,25 @@ func (c *Client) Flows(ctx context.Context, f flows.Filter, cursor flows.Cursor,
 	return &p, c.do(ctx, http.MethodGet, "/api/v1/flows?"+v.Encode(), nil, &p)
 }
 
+// History asks for flows of the file that a process keeps, at most limit, the newest first, and
+// whether there are more.
+func (c *Client) History(ctx context.Context, f flows.Filter, limit int) (found []flows.Flow, more bool, err error) {
+	v := f.Values()
+	v.Set("history", "true")
+	for {
+		v.Set("limit", strconv.Itoa(limit-len(found)))
+		var p HistoryPage
+		if err := c.do(ctx, http.MethodGet, "/api/v1/flows?"+v.Encode(), nil, &p); err != nil {
+			return nil, false, err
+		}
+		found = append(found, p.Flows...)
+		if p.Next == "" || len(found) >= limit {
+			return found, p.Next != "", nil
+		}
+		v.Set("cursor", p.Next)
+	}
+}
+
 // Request asks for the flow of one request, by its id.
 func (c *Client) Request(ctx context.Context, id string) (*flows.Flow, error) {
 	var f flows.Flow

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"net/url"
+	"slices"
 	"time"
 
 	"pavise.dev/pavise/admin/flows"
@@ -15,7 +17,7 @@ func flowRoutes() []route {
 	return []route{
 		{
 			method: "GET", path: "/api/v1/flows", summary: "What happened lately, the newest first.", answer: flows.Page{},
-			parameters: flowParameters, lacks: noFlows, serve: serveFlows,
+			parameters: append(slices.Clone(flowParameters), historyParameter), lacks: noFlows, serve: serveFlows,
 		},
 		{
 			method: "GET", path: "/api/v1/flows/{id}", summary: "One flow.", answer: flows.Flow{},
@@ -32,8 +34,70 @@ func flowRoutes() []route {
 	}
 }
 
+var historyParameter = parameter{name: "history", words: "true: of the file that is kept for longer, where there is one; its cursors are its own", boolean: true}
+
+// FlowHistory has flows of longer ago than memory has; *history.File is one. Query returns at
+// most limit, the newest first, after the place that an earlier call returned; it may return
+// fewer, and a next.
+type FlowHistory interface {
+	Query(f flows.Filter, after string, limit int) (found []flows.Flow, next string, err error)
+}
+
+// HasHistory is a Source that keeps flows in a file. Nil is that it does not.
+type HasHistory interface {
+	History() FlowHistory
+}
+
+// HistoryPage is a flows.Page of a history.
+type HistoryPage struct {
+	Flows []flows.Flow `json:"flows"`
+	// Next is where the next page begins; empty if this is the last one.
+	Next string `json:"next,omitempty"`
+}
+
+// serveHistory is one of the heavy requests: it reads a file.
+func serveHistory(e *endpoint, w http.ResponseWriter, v url.Values) {
+	var h FlowHistory
+	if s, ok := e.source.(HasHistory); ok {
+		h = s.History()
+	}
+	if h == nil {
+		fail(w, http.StatusNotFound, "this process keeps no history of flows: start it with --flows-history")
+		return
+	}
+	after := v.Get("cursor")
+	v.Del("cursor")
+	v.Del("history")
+	f, _, most, err := flows.Parse(v)
+	if err != nil {
+		parameter400(w, err)
+		return
+	}
+	leave, ok := e.enter(w)
+	if !ok {
+		return
+	}
+	found, next, err := h.Query(f, after, most)
+	leave()
+	var field *flows.FieldError
+	switch {
+	case errors.As(err, &field):
+		parameter400(w, err)
+	case err != nil:
+		fail(w, http.StatusInternalServerError, err.Error())
+	default:
+		reply(w, HistoryPage{append([]flows.Flow{}, found...), next})
+	}
+}
+
 func serveFlows(e *endpoint, w http.ResponseWriter, r *http.Request) {
-	f, cursor, most, err := flows.Parse(r.URL.Query())
+	v := r.URL.Query()
+	if v.Get("history") == "true" {
+		serveHistory(e, w, v)
+		return
+	}
+	v.Del("history") // false
+	f, cursor, most, err := flows.Parse(v)
 	if err == nil {
 		var page flows.Page
 		if page, err = e.source.Flows().Query(f, cursor, most); err == nil {

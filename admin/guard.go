@@ -28,7 +28,9 @@ func secure(h http.Header) {
 type guard struct {
 	next http.Handler
 	// open lets in who shows no credentials: at a loopback address.
-	open  bool
+	open bool
+	// page says that a request is for a page, not for the endpoint; nil where there are none.
+	page  func(*http.Request) bool
 	token *tokenFile // nil for none
 	names []string   // of this endpoint, in lower case
 	tries tries
@@ -107,7 +109,7 @@ func (g *guard) foreign(r *http.Request) string {
 	if _, err := netip.ParseAddr(host); err != nil && host != "localhost" && !slices.Contains(g.names, host) {
 		return "the Host is no name of this endpoint: use its address"
 	}
-	if s := r.Header.Get("Sec-Fetch-Site"); s != "" && s != "same-origin" && s != "none" {
+	if s := r.Header.Get("Sec-Fetch-Site"); s != "" && s != "same-origin" && s != "none" && !g.followsLink(r) {
 		return "a page from elsewhere may not ask here"
 	}
 	for _, origin := range r.Header.Values("Origin") {
@@ -117,6 +119,15 @@ func (g *guard) foreign(r *http.Request) string {
 		}
 	}
 	return ""
+}
+
+// followsLink says that a browser shows one of our pages in a tab of its own, because its user
+// followed a link from elsewhere: a chat, or a wiki. Where the link is cannot read the page, nor
+// frame it, and a GET changes nothing. Everything else that comes from elsewhere is refused: forms
+// that are sent, frames, images, scripts, and all of /api/ and /debug/.
+func (g *guard) followsLink(r *http.Request) bool {
+	return g.page != nil && r.Method == http.MethodGet && r.Header.Get("Sec-Fetch-Mode") == "navigate" &&
+		r.Header.Get("Sec-Fetch-Dest") == "document" && g.page(r)
 }
 
 func scheme(r *http.Request) string {

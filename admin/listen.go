@@ -112,7 +112,7 @@ func newGuard(s Source, o Options, loopback bool) (*guard, error) {
 	g := &guard{open: loopback && o.TokenFile == "" && !asksCertificates(o.TLS), log: o.Log}
 	if !loopback && o.TokenFile == "" && !asksCertificates(o.TLS) {
 		return nil, errors.New("it is not a loopback address, and nothing says who may ask: give a file with a token " +
-			"(--admin-token-file), or TLS with client certificates, or listen at 127.0.0.1")
+			"(--admin-token-file), or TLS with client certificates (--admin-client-ca), or listen at 127.0.0.1")
 	}
 	if o.TokenFile != "" {
 		var err error
@@ -130,6 +130,10 @@ func newGuard(s Source, o Options, loopback bool) (*guard, error) {
 	mux := e.mux()
 	if o.Pages != nil {
 		mux.Handle("/", o.Pages)
+		g.page = func(r *http.Request) bool {
+			_, pattern := mux.Handler(r)
+			return pattern == "/"
+		}
 	}
 	g.next = mux
 	return g, nil

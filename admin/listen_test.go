@@ -81,19 +81,28 @@ func fetched(t *testing.T, c *http.Client, req *http.Request) (status int, body 
 
 // TestNoRouteWithoutCredentials walks the table, and paths that are not in it.
 func TestNoRouteWithoutCredentials(t *testing.T) {
+	ca := newAuthority(t)
+	for scheme, c := range map[string]struct{ server, client *tls.Config }{
+		"http": {}, "https": {ca.server(t), &tls.Config{RootCAs: ca.pool}},
+	} {
+		t.Run(scheme, func(t *testing.T) { noRouteWithoutCredentials(t, scheme, c.server, c.client) })
+	}
+}
+
+func noRouteWithoutCredentials(t *testing.T, scheme string, server, asking *tls.Config) {
 	l := newLab(t)
 	pages := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("a page")) })
-	address := served(t, l, Options{TokenFile: tokenAt(t, goodToken), Profile: true, Pages: pages}, false)
+	address := served(t, l, Options{TLS: server, TokenFile: tokenAt(t, goodToken), Profile: true, Pages: pages}, false)
 	all := routes()
 	for _, path := range []string{"/", "/api", "/api/v1/", "/api/v1/nothing", "/debug/pprof/", "/debug/pprof/cmdline", "/favicon.ico", "//api/v1/status", "/api/v1/../v1/status"} {
 		all = append(all, route{method: "GET", path: path})
 	}
-	c := client(t, nil)
+	c := client(t, asking)
 	c.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	for _, r := range all {
 		for _, method := range []string{r.method, "GET", "POST", "HEAD", "OPTIONS", "DELETE"} {
 			req := example(&r, l)
-			req.URL.Host, req.Host, req.Method, req.RequestURI = address, "", method, ""
+			req.URL.Scheme, req.URL.Host, req.Host, req.Method, req.RequestURI = scheme, address, "", method, ""
 			status, body, h := fetched(t, c, req)
 			if status != http.StatusUnauthorized || h.Get("WWW-Authenticate") != "Bearer" {
 				t.Errorf("%s %s without credentials: %d %s", method, r.path, status, body)
@@ -106,7 +115,7 @@ func TestNoRouteWithoutCredentials(t *testing.T) {
 			continue
 		}
 		req := example(&r, l)
-		req.URL.Host, req.Host, req.RequestURI = address, "", ""
+		req.URL.Scheme, req.URL.Host, req.Host, req.RequestURI = scheme, address, "", ""
 		req.Header.Set("Authorization", "Bearer "+goodToken)
 		if status, body, _ := fetched(t, c, req); status != http.StatusOK {
 			t.Errorf("%s %s with the token: %d %s", r.method, r.path, status, body)

@@ -238,17 +238,27 @@ func (e *endpoint) handle(r route) http.Handler {
 			return
 		}
 		if r.heavy {
-			select {
-			case e.busy <- struct{}{}:
-				defer func() { <-e.busy }()
-			default:
-				w.Header().Set("Retry-After", "1")
-				fail(w, http.StatusServiceUnavailable, fmt.Sprintf("%d requests like this one are being answered; try again", mostHeavy))
+			leave, ok := e.enter(w)
+			if !ok {
 				return
 			}
+			defer leave()
 		}
 		r.serve(e, w, req)
 	})
+}
+
+// enter takes a place among the heavy requests, to be left; false if an answer was sent because
+// there is none.
+func (e *endpoint) enter(w http.ResponseWriter) (leave func(), ok bool) {
+	select {
+	case e.busy <- struct{}{}:
+		return func() { <-e.busy }, true
+	default:
+		w.Header().Set("Retry-After", "1")
+		fail(w, http.StatusServiceUnavailable, fmt.Sprintf("%d requests like this one are being answered; try again", mostHeavy))
+		return nil, false
+	}
 }
 
 // check looks at the parameters. The error is a *flows.FieldError.

@@ -87,6 +87,7 @@ const (
 	CodeWorkloadAddress = "PAV0608"
 	CodeAddressShared   = "PAV0609"
 	CodeTransparent     = "PAV0610"
+	CodeAnomaly         = "PAV0611"
 
 	// Threat feeds: PAV065x to PAV067x.
 	CodeFeedURL         = "PAV0651"

@@ -152,4 +152,10 @@ var matchCodes = []CodeInfo{
 		CodeTransparent, Error, "The settings of transparent listeners are invalid",
 		"`outboundPort` and `inboundPort` differ (without them they are 15001 and 15006), and `opaquePorts` are at most 64.",
 	},
+	{
+		CodeAnomaly, Error, "An annotation about anomalies is invalid",
+		"`pavise.dev/anomaly-learning` is a time from 2h to 744h, `pavise.dev/anomaly-sensitivity` is `low`, `normal` or `high`, and " +
+			"`pavise.dev/anomaly-mute` lists kinds of anomalies, each with `:` and a peer or name or not, as in `\"rate, new-peer:10.*\"`. " +
+			"What is misspelled would leave the default in force without a word.",
+	},
 }

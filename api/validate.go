@@ -24,6 +24,9 @@ func Validate(o Object) []Problem {
 // validate checks a decoded object; r says where in the object it is.
 func validate(r *reporter, o Object) {
 	validateMeta(r, o)
+	if w, ok := o.(*Workload); ok {
+		validateAnomalies(r, w.Annotations)
+	}
 	r.in("spec")
 	switch o := o.(type) {
 	case *AccessPolicy:

@@ -1,11 +1,16 @@
 package injector
 
 import (
+	"errors"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+
+	"pavise.dev/pavise/api"
 )
 
 // systemNamespaces have what the cluster itself needs to come up.
@@ -142,6 +147,7 @@ func otherMesh(p *corev1.Pod) string {
 type options struct {
 	requests, limits corev1.ResourceList
 	logLevel         string
+	anomalies        []string // flags
 }
 
 func (j *job) options() options {
@@ -182,7 +188,31 @@ func (j *job) options() options {
 		}
 		o.logLevel = text
 	}
+	o.anomalies = j.anomalies()
 	return o
+}
+
+// anomalies are the agent's flags of the annotations about anomalies. The texts were read by the
+// same code as the agent reads them with, and are flags of one argument each.
+func (j *job) anomalies() (flags []string) {
+	var s api.AnomalySettings
+	for _, key := range slices.Sorted(maps.Keys(j.pod.Annotations)) {
+		name, ok := strings.CutPrefix(key, api.AnomalyPrefix)
+		if !ok {
+			continue
+		}
+		text := j.pod.Annotations[key]
+		err := s.Set(name, text)
+		if err == nil && strings.Contains(text, "$(") {
+			err = errors.New("$( would be replaced by Kubernetes; it is in no name of a peer")
+		}
+		if err != nil {
+			j.refuse(BadAnnotation, "annotation %.100s: %v", key, err)
+			continue
+		}
+		flags = append(flags, "--anomaly-"+name+"="+text)
+	}
+	return flags
 }
 
 // parseQuantity bounds what is read: a quantity may have any number of digits.

@@ -21,6 +21,7 @@ const (
 	MemoryRequestAnnotation = "pavise.dev/memory-request"
 	MemoryLimitAnnotation   = "pavise.dev/memory-limit"
 	LogLevelAnnotation      = "pavise.dev/log-level"
+	// Those about anomalies begin with api.AnomalyPrefix.
 
 	defaultContainer = "kubectl.kubernetes.io/default-container"
 	mirrorAnnotation = "kubernetes.io/config.mirror"

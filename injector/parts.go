@@ -38,6 +38,7 @@ func (j *job) sidecar(o options, probes string, pull corev1.PullPolicy) corev1.C
 	if j.ClusterDomain != "cluster.local" { // which the agent knows
 		args = append(args, "--dns-private-zone="+j.ClusterDomain)
 	}
+	args = append(args, o.anomalies...)
 	c := corev1.Container{
 		Name: SidecarContainer, Image: j.Image, ImagePullPolicy: pull,
 		Command: []string{binary}, Args: args,

@@ -16,7 +16,11 @@ type Baseline struct {
 	// LearnsUntil is when alerts begin.
 	LearnsUntil time.Time `json:"learnsUntil"`
 	Learned     bool      `json:"learned"`
-	Sides       []Side    `json:"sides"`
+	// Learning (such as 48h0m0s), Sensitivity and Mutes are the settings that hold for it.
+	Learning    string      `json:"learning"`
+	Sensitivity Sensitivity `json:"sensitivity"`
+	Mutes       []Mute      `json:"mutes,omitempty"`
+	Sides       []Side      `json:"sides"`
 }
 
 // Side is one direction of it.
@@ -52,6 +56,8 @@ type Value struct {
 
 // Baseline returns what is usual for a workload (NAMESPACE/NAME), and whether it is known.
 func (d *Detector) Baseline(name string) (Baseline, bool) {
+	mutes := slices.DeleteFunc(d.Mutes(), func(m Mute) bool { return m.Workload != "" && !glob(m.Workload, name) })
+	_, sensitivity := d.of(name)
 	sh := d.shardOf(name)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
@@ -61,7 +67,7 @@ func (d *Detector) Baseline(name string) (Baseline, bool) {
 	}
 	b := Baseline{
 		Workload: w.name, Since: w.since, Last: w.last, LearnsUntil: w.since.Add(w.learning), Learned: w.learned,
-		Sides: []Side{},
+		Learning: w.learning.String(), Sensitivity: sensitivity, Mutes: mutes, Sides: []Side{},
 	}
 	for _, s := range w.sides() {
 		b.Sides = append(b.Sides, Side{

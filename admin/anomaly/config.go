@@ -1,8 +1,10 @@
 package anomaly
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -150,10 +152,14 @@ func (c *Config) complete() error {
 	if c.MaxBytes < leastBytes {
 		return fmt.Errorf("anomaly: maxBytes is %d; at least %d", c.MaxBytes, leastBytes)
 	}
-	if len(c.Overrides) > mostRules {
-		return fmt.Errorf("anomaly: %d overrides; at most %d", len(c.Overrides), mostRules)
+	return errors.Join(checkOverrides(c.Overrides), checkMutes(c.Mutes))
+}
+
+func checkOverrides(overrides []Override) error {
+	if len(overrides) > mostRules {
+		return fmt.Errorf("anomaly: %d overrides; at most %d", len(overrides), mostRules)
 	}
-	for i, o := range c.Overrides {
+	for i, o := range overrides {
 		if o.Workload == "" || len(o.Workload) > mostText {
 			return fmt.Errorf("anomaly: overrides[%d].workload has %d octets; it is a glob of 1 to %d", i, len(o.Workload), mostText)
 		}
@@ -168,13 +174,49 @@ func (c *Config) complete() error {
 			}
 		}
 	}
-	return checkMutes(c.Mutes)
+	return nil
+}
+
+// SetOverrides replaces the overrides. What was learned stays. A workload whose learning time
+// is longer now than it is known for is learning again.
+func (d *Detector) SetOverrides(overrides []Override) error {
+	if err := checkOverrides(overrides); err != nil {
+		return err
+	}
+	overrides = slices.Clone(overrides)
+	d.overrides.Store(&overrides)
+	now := d.config.Now()
+	for i := range d.shards {
+		sh := &d.shards[i]
+		sh.mu.Lock()
+		for _, w := range sh.workloads {
+			d.settle(w)
+			w.forgive(now)
+		}
+		sh.mu.Unlock()
+	}
+	return nil
+}
+
+// settle gives a workload the settings that hold for it. Who calls it has its shard, or has it
+// alone.
+func (d *Detector) settle(w *workload) {
+	var s Sensitivity
+	w.learning, s = d.of(w.name)
+	w.factor = s.factor()
+}
+
+// forgive has a workload learn again whose learning time has become longer.
+func (w *workload) forgive(now time.Time) {
+	if w.learned && now.Before(w.since.Add(w.learning)) {
+		w.learned = false
+	}
 }
 
 // of returns what holds for a workload.
-func (c *Config) of(workload string) (time.Duration, Sensitivity) {
-	learning, sensitivity := c.Learning, c.Sensitivity
-	for _, o := range c.Overrides {
+func (d *Detector) of(workload string) (time.Duration, Sensitivity) {
+	learning, sensitivity := d.config.Learning, d.config.Sensitivity
+	for _, o := range *d.overrides.Load() {
 		if !glob(o.Workload, workload) {
 			continue
 		}

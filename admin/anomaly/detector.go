@@ -24,9 +24,11 @@ const (
 // concurrent use.
 type Detector struct {
 	config Config
-	seed   maphash.Seed
-	alerts alerts
-	shards [shardCount]shard
+	// overrides are those that hold; they are read under the lock of any shard.
+	overrides atomic.Pointer[[]Override]
+	seed      maphash.Seed
+	alerts    alerts
+	shards    [shardCount]shard
 	// bytes that baselines hold, and how many they may.
 	bytes, mostBytes int64
 
@@ -57,6 +59,7 @@ func New(c Config) (*Detector, error) {
 		return nil, err
 	}
 	d := &Detector{config: c, seed: maphash.MakeSeed(), mostBytes: int64(c.MaxBytes / 4 * 3)}
+	d.overrides.Store(&d.config.Overrides)
 	d.alerts = alerts{
 		mostBytes: c.MaxBytes / 4, by: map[subject]*held{}, of: map[string]int{}, followers: map[*follower]struct{}{},
 		raised: map[Kind]uint64{}, mutes: append([]Mute(nil), c.Mutes...),
@@ -118,9 +121,7 @@ func (d *Detector) newWorkload(name string, at time.Time) *workload {
 		return nil
 	}
 	w := &workload{name: name, since: at, last: at}
-	var s Sensitivity
-	w.learning, s = d.config.of(name)
-	w.factor = s.factor()
+	d.settle(w)
 	d.grow(workloadBytes + len(name))
 	return w
 }

@@ -174,9 +174,8 @@ func (d *Detector) load(in *savedWorkload, now time.Time) (*workload, error) {
 	if in.Since < 0 || w.since.After(w.last) || w.last.After(late) {
 		return nil, fmt.Errorf("known from %d to %d; ascending, and not in the future", in.Since, in.Last)
 	}
-	var s Sensitivity
-	w.learning, s = d.config.of(w.name)
-	w.factor = s.factor()
+	d.settle(w)
+	w.forgive(now)
 	for i := range in.Sides {
 		o := &in.Sides[i]
 		switch {

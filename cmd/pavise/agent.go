@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"log/slog"
 	"os"
@@ -26,6 +27,7 @@ type agentOptions struct {
 	dns                          dnsOptions
 	metrics, ready               string // addresses; "none" for none
 	admin                        adminFlags
+	keep                         latelyFlags
 	log                          *slog.Logger
 	decisions                    *decisions.Log
 }
@@ -50,6 +52,9 @@ Exit codes: 0 stopped, 2 usage, 3 Envoy, a port or a folder cannot be had.`,
 		Example: `  pavise agent --node shop/web --control-plane pavise.internal:15012 --ca ca.pem --cert web.pem --key web.key
   pavise agent --node shop/web --control-plane unix:/run/pavise/xds.sock --feeds-url https://pavise.internal:15013 --ca ca.pem`,
 		Args: cobra.NoArgs,
+		PreRunE: func(*cobra.Command, []string) error {
+			return cmp.Or(o.keep.check(), o.admin.check())
+		},
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var err error
 			if o.log, err = logger(cmd.ErrOrStderr(), logLevel); err != nil {
@@ -90,6 +95,7 @@ Exit codes: 0 stopped, 2 usage, 3 Envoy, a port or a folder cannot be had.`,
 	f.StringVar(&o.metrics, "metrics", "0.0.0.0:15020", "address for Prometheus metrics, of this process and of Envoy; none for none")
 	f.StringVar(&o.ready, "ready", "0.0.0.0:15021", "address for /healthz/ready and /healthz/live; none for none")
 	o.admin.register(f)
+	o.keep.register(f)
 	decided.register(f)
 	f.StringVar(&logLevel, "log-level", "info", "debug, info, warn or error")
 	return cmd

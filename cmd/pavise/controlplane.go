@@ -30,6 +30,7 @@ type controlPlaneOptions struct {
 	config, runDir, state string
 	listen, listenFeeds   string // none for none
 	tls                   servertls.Files
+	hideReasons           bool
 	log                   *slog.Logger
 }
 
@@ -104,6 +105,7 @@ certificate, a folder or the cluster cannot be had.`,
 	f.StringVar(&o.tls.ClientCA, "client-ca", "", "file with the authorities of the agents' certificates, PEM; likewise")
 	f.BoolVar(&onKubernetes, "kubernetes", false, "take policies, feeds and workloads from a cluster")
 	k.register(f)
+	hideReasonsFlag(f, &o.hideReasons)
 	f.StringVar(&o.runDir, "run-dir", defaultRunDir(), "directory for sockets")
 	stateFlag(cmd, &o.state)
 	f.StringVar(&logLevel, "log-level", "info", "debug, info, warn or error")
@@ -128,7 +130,7 @@ func newControlPlane(o controlPlaneOptions) (*controlPlane, error) {
 	}
 	c := &controlPlane{
 		controlPlaneOptions: o, feeds: newFeedKeeper(o.state, o.log.With("from", "feeds")),
-		policies: &folder{dir: o.config, log: o.log, target: target{Options: xds.Options{Resolver: xds.DefaultResolver, Module: true}, each: true}},
+		policies: &folder{dir: o.config, log: o.log, target: target{Options: xds.Options{Resolver: xds.DefaultResolver, Module: true, HideReasons: o.hideReasons}, each: true}},
 	}
 	c.feedPages = feedPages{c.feeds}
 	if err := c.policies.load(); err != nil {

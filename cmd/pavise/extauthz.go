@@ -76,6 +76,7 @@ Exit codes: 0 stopped, 2 usage, 3 a port, a file or a folder cannot be had.`,
 	f.IntVar(&o.server.ForwardedFor, "forwarded-for", 0, "take the source from that many entries from the right of X-Forwarded-For; 0 takes the connection's")
 	f.StringVar(&o.onFailure, "on-failure", "open", "open or closed: what is decided while there is no snapshot")
 	decided.register(f)
+	hideReasonsFlag(f, &o.server.HideReasons)
 	f.StringVar(&logLevel, "log-level", "info", "debug, info, warn or error")
 	return cmd
 }

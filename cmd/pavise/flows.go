@@ -71,7 +71,7 @@ func (p localProcess) Flows(ctx context.Context, f flows.Filter, limit int) ([]f
 func flowsCommand() *cobra.Command {
 	var runDir, output string
 	var o flowsOptions
-	var audit, denied, follow bool
+	var audit, denied, follow, history bool
 	var limit int
 	given := map[string]*string{}
 	cmd := &cobra.Command{
@@ -79,7 +79,8 @@ func flowsCommand() *cobra.Command {
 		Short: "Show what happened lately: who asked whom for what, and what was decided",
 		Long: `Flows asks the running process, be it of run or agent, what was decided within the last
 hour. With --kubernetes it asks the sidecars of a cluster. Decisions of one workload about one peer, port, name, method and shape of path, with one
-verdict and reason, are one flow; of many different values some become "*".
+verdict and reason, are one flow; of many different values some become "*". With --history
+it shows those of the file that the process keeps, if it was started with --flows-history.
 
 Exit codes: 0 shown, 2 usage, 3 no process answers.`,
 		Example: `  pavise flows --denied -n shop
@@ -90,6 +91,9 @@ Exit codes: 0 shown, 2 usage, 3 no process answers.`,
 		PreRunE: func(*cobra.Command, []string) error {
 			if follow && output == "yaml" {
 				return &exitError{exitUsage, errors.New("--follow writes a line for each decision: text or json")}
+			}
+			if history && follow {
+				return &exitError{exitUsage, errors.New("--history is what was, and --follow what comes: give one of them")}
 			}
 			return nil
 		},
@@ -118,14 +122,22 @@ Exit codes: 0 shown, 2 usage, 3 no process answers.`,
 			if follow {
 				return failed(from.Follow(cmd.Context(), filter, func(e flows.Event) error { return printEvent(out, e, output) }))
 			}
-			list, more, err := from.Flows(cmd.Context(), filter, limit)
+			get, layout := from.Flows, time.TimeOnly
+			if history {
+				local, ok := from.(localProcess)
+				if !ok {
+					return &exitError{exitUsage, errors.New("--history is asked of a process on this machine: leave out --kubernetes, and run it in the pod")}
+				}
+				get, layout = local.History, time.DateTime
+			}
+			list, more, err := get(cmd.Context(), filter, limit)
 			if err != nil {
 				return asked(err)
 			}
 			if output == "json" {
 				return failed(writeJSON(out, list))
 			}
-			return failed(printFlows(out, list, more))
+			return failed(printFlows(out, list, more, layout))
 		},
 	}
 	f := cmd.Flags()
@@ -135,6 +147,7 @@ Exit codes: 0 shown, 2 usage, 3 no process answers.`,
 	f.BoolVar(&denied, "denied", false, "the same as --verdict deny")
 	f.BoolVar(&audit, "audit", false, "only what the audited policies would have decided in another way")
 	f.BoolVarP(&follow, "follow", "f", false, "show each decision as it comes, until interrupted")
+	f.BoolVar(&history, "history", false, "ask the file of a process that runs with --flows-history, which has longer than the last hour")
 	f.IntVar(&limit, "limit", flows.DefaultLimit, "how many at most, the newest first")
 	f.StringVar(&runDir, "run-dir", defaultRunDir(), "run directory of the process to ask")
 	outputFlag(cmd, &output)
@@ -142,12 +155,12 @@ Exit codes: 0 shown, 2 usage, 3 no process answers.`,
 	return cmd
 }
 
-func printFlows(w io.Writer, list []flows.Flow, more bool) error {
+func printFlows(w io.Writer, list []flows.Flow, more bool, layout string) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "LAST\tCOUNT\tVERDICT\tWORKLOAD\tDIRECTION\tPEER\tWHAT\tREASON")
 	for i := range list {
 		f := &list[i]
-		fmt.Fprintf(t, "%s\t%d\t%s\t%s\t%s\t%s\t%s\t%s\n", f.Last.Local().Format(time.TimeOnly), f.Count, f.Verdict,
+		fmt.Fprintf(t, "%s\t%d\t%s\t%s\t%s\t%s\t%s\t%s\n", f.Last.Local().Format(layout), f.Count, f.Verdict,
 			clean(f.Workload), f.Direction, clean(f.Peer), clean(flowWhat(&f.Key)), clean(f.Reason))
 	}
 	if err := t.Flush(); err != nil {

@@ -313,7 +313,7 @@ func (c *clusterPlane) watch() error {
 	c.server = xds.NewServer(xds.ServerConfig{
 		Socket: filepath.Join(c.runDir, "xds.sock"), Decisions: c.decision, Token: c.token, Logger: c.log,
 	})
-	c.fleet = fleet.New(fleet.Config{Server: c.server, Options: xds.Options{Resolver: xds.DefaultResolver, Module: true}, Logger: c.log.With("from", "fleet")})
+	c.fleet = fleet.New(fleet.Config{Server: c.server, Options: xds.Options{Resolver: xds.DefaultResolver, Module: true, HideReasons: c.hideReasons}, Logger: c.log.With("from", "fleet")})
 	c.source, err = source.New(source.Config{
 		Options: source.Options{
 			Revision: c.revision, NetworkPolicies: c.networkPolicies, ClusterNetworkPolicies: c.clusterNetworkPolicies,

@@ -13,6 +13,7 @@ import (
 
 	"pavise.dev/pavise/admin/anomaly"
 	"pavise.dev/pavise/admin/flows"
+	"pavise.dev/pavise/admin/flows/history"
 	"pavise.dev/pavise/internal/decisions"
 	"pavise.dev/pavise/policy"
 )
@@ -31,7 +32,9 @@ const saveBaselines = 5 * time.Minute
 type lately struct {
 	flows     *flows.Store
 	anomalies *anomaly.Detector
-	path      string // of the baselines
+	path      string         // of the baselines
+	mutes     []anomaly.Mute // for every workload
+	history   *history.File  // nil for none
 	log       *slog.Logger
 }
 
@@ -39,15 +42,21 @@ type lately struct {
 // cannot be read are moved aside: what is usual is learnt anew. known names the workload of an
 // address; nil knows none.
 func newLately(state string, bytes int, known func(netip.Addr) (string, bool), log *slog.Logger) (*lately, error) {
-	store, err := flows.New(flows.Config{MaxBytes: bytes / 2, Resolve: known})
+	return makeLately(state, bytes, anomaly.Config{Resolve: known}, log)
+}
+
+// makeLately is newLately with other settings for anomalies.
+func makeLately(state string, bytes int, c anomaly.Config, log *slog.Logger) (*lately, error) {
+	store, err := flows.New(flows.Config{MaxBytes: bytes / 2, Resolve: c.Resolve})
 	if err != nil {
 		return nil, err
 	}
-	d, err := anomaly.New(anomaly.Config{MaxBytes: bytes / 2, Resolve: known})
+	c.MaxBytes = bytes / 2
+	d, err := anomaly.New(c)
 	if err != nil {
 		return nil, err
 	}
-	l := &lately{store, d, filepath.Join(state, "baselines"), log}
+	l := &lately{flows: store, anomalies: d, path: filepath.Join(state, "baselines"), mutes: c.Mutes, log: log}
 	text, err := os.ReadFile(l.path)
 	if err == nil {
 		err = d.Restore(text)
@@ -91,8 +100,19 @@ func (l *lately) add(r *decisions.Record) {
 	l.anomalies.Observe(r)
 }
 
-// run writes the baselines from time to time, and when the context ends.
+// run writes the baselines from time to time, and when the context ends; likewise flows where
+// there is a history of them.
 func (l *lately) run(ctx context.Context) error {
+	keeping := make(chan struct{})
+	go func() {
+		defer close(keeping)
+		if l.history != nil {
+			_ = l.history.Run(ctx, l.flows) // which logs what cannot be written
+			if err := l.history.Close(); err != nil {
+				l.log.Warn("the history of flows could not be closed", "error", err)
+			}
+		}
+	}()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -110,6 +130,7 @@ func (l *lately) run(ctx context.Context) error {
 		}
 	}
 	<-done
+	<-keeping
 	return nil
 }
 

@@ -1,7 +1,10 @@
 package main
 
 import (
+	"cmp"
+
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 func runCommand() *cobra.Command {
@@ -26,6 +29,9 @@ socket cannot be had.`,
 		Example: `  pavise run --config examples/quickstart/config
   pavise run --config ./policies --envoy /usr/bin/envoy --decisions all`,
 		Args: cobra.NoArgs,
+		PreRunE: func(*cobra.Command, []string) error {
+			return cmp.Or(o.keep.check(), o.admin.check())
+		},
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var err error
 			if o.log, err = logger(cmd.ErrOrStderr(), logLevel); err != nil {
@@ -48,6 +54,8 @@ socket cannot be had.`,
 	stateFlag(cmd, &o.state)
 	o.dns.register(f)
 	o.admin.register(f)
+	o.keep.register(f)
+	hideReasonsFlag(f, &o.hideReasons)
 	log.register(f)
 	f.StringVar(&logLevel, "log-level", "info", "debug, info, warn or error")
 	return cmd
@@ -59,4 +67,9 @@ func standaloneFlags(cmd *cobra.Command, o *standaloneOptions) {
 	f.StringVar(&o.module, "module", "", "path of libpavise.so, which asks the feeds inside Envoy; default $PAVISE_MODULE, else the one beside this binary")
 	f.StringVar(&o.runDir, "run-dir", defaultRunDir(), "directory for sockets")
 	f.IntVar(&o.concurrency, "concurrency", 0, "worker threads of Envoy; 0 is one for each hardware thread")
+}
+
+// hideReasonsFlag is for what answers clients.
+func hideReasonsFlag(f *pflag.FlagSet, hide *bool) {
+	f.BoolVar(hide, "hide-reasons", false, "tell clients that Pavise denied a request, and its id, but not why")
 }

@@ -72,7 +72,7 @@ func newAgent(ctx context.Context, o agentOptions) (*agent, error) {
 	if a.probes, err = probesOf(os.Getenv(probesEnv), os.Getenv(podIPEnv), o.log); err != nil {
 		return nil, err
 	}
-	if a.lately, err = newLately(a.state, agentLatelyBytes, nil, a.log.With("from", "anomalies")); err != nil {
+	if a.lately, err = a.keep.open(a.state, agentLatelyBytes, nil, a.log.With("from", "anomalies")); err != nil {
 		return nil, err
 	}
 	if err := a.follow(); err != nil {
@@ -197,6 +197,9 @@ func (a *agent) Status() any {
 
 // Flows implements admin.Source.
 func (a *agent) Flows() *flows.Store { return a.lately.flows }
+
+// History implements admin.HasHistory.
+func (a *agent) History() admin.FlowHistory { return a.lately.kept() }
 
 // Anomalies implements admin.Source.
 func (a *agent) Anomalies() *anomaly.Detector { return a.lately.anomalies }

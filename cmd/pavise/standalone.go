@@ -37,7 +37,9 @@ type standaloneOptions struct {
 	log                   *slog.Logger
 	decided               func(decisions.Record)
 	decisions             *decisions.Log // may be nil
+	hideReasons           bool
 	admin                 adminFlags
+	keep                  latelyFlags
 }
 
 // standalone is a control plane and its Envoy in one process.
@@ -77,7 +79,7 @@ func newStandalone(ctx context.Context, o standaloneOptions) (*standalone, error
 		standaloneOptions: o, feeds: newFeedKeeper(o.state, o.log.With("from", "feeds")),
 	}
 	s.feedPages = feedPages{s.feeds}
-	if s.lately, err = newLately(s.state, latelyBytes, s.directory.workload, s.log.With("from", "anomalies")); err != nil {
+	if s.lately, err = s.keep.open(s.state, latelyBytes, s.directory.workload, s.log.With("from", "anomalies")); err != nil {
 		return nil, failed(err)
 	}
 	s.names = &dns.Server{Lookup: checkedLookup(s.feeds.engine, s.decision), Logger: o.log.With("from", "dns")}
@@ -85,11 +87,12 @@ func newStandalone(ctx context.Context, o standaloneOptions) (*standalone, error
 	if err != nil {
 		return nil, failed(err)
 	}
-	s.policies = &folder{dir: o.config, log: o.log, target: target{Options: xds.Options{Resolver: resolver, Module: o.module != ""}}}
+	s.policies = &folder{dir: o.config, log: o.log, target: target{Options: xds.Options{Resolver: resolver, Module: o.module != "", HideReasons: o.hideReasons}}}
 	if err := s.policies.load(); err != nil {
 		return nil, err
 	}
 	s.directory.set(s.policies.inUse().model)
+	s.lately.set(s.policies.inUse().set.Workloads)
 	if err := s.feeds.set(s.policies.inUse().set, s.policies.inUse().model); err != nil {
 		return nil, failed(err)
 	}
@@ -198,6 +201,7 @@ func (s *standalone) reloadAndSet(ctx context.Context) {
 	}
 	c := s.policies.inUse()
 	s.directory.set(c.model)
+	s.lately.set(c.set.Workloads)
 	if err := s.feeds.set(c.set, c.model); err != nil {
 		s.log.Error("the feeds of the folder could not be taken; those of before stay", "error", err)
 	}
@@ -300,6 +304,9 @@ func (s *standalone) Status() any {
 
 // Flows implements admin.Source.
 func (s *standalone) Flows() *flows.Store { return s.lately.flows }
+
+// History implements admin.HasHistory.
+func (s *standalone) History() admin.FlowHistory { return s.lately.kept() }
 
 // Anomalies implements admin.Source.
 func (s *standalone) Anomalies() *anomaly.Detector { return s.lately.anomalies }

@@ -22,6 +22,20 @@ type Files struct {
 	Certificate, Key string
 	// ClientCA has the authorities whose clients are let in; empty asks for none.
 	ClientCA string
+	// ClientOptional lets in clients that show no certificate too, where they prove who they are
+	// in another way. One that is shown is verified.
+	ClientOptional bool
+}
+
+// clientAuth is what is asked of clients.
+func (f *Files) clientAuth() tls.ClientAuthType {
+	switch {
+	case f.ClientCA == "":
+		return tls.NoClientCert
+	case f.ClientOptional:
+		return tls.VerifyClientCertIfGiven
+	}
+	return tls.RequireAndVerifyClientCert
 }
 
 // Certificates are those that are served, and whom they are asked of. Each handshake looks
@@ -47,11 +61,13 @@ func New(files Files, log *slog.Logger, protos ...string) (*Certificates, error)
 	return c, c.err
 }
 
-// Config asks for the current one at each handshake.
+// Config asks for the current one at each handshake. Its ClientAuth is that of each of them, for
+// who looks at it.
 func (c *Certificates) Config() *tls.Config {
 	return &tls.Config{
 		MinVersion:         tls.VersionTLS12,
 		NextProtos:         c.protos,
+		ClientAuth:         c.files.clientAuth(),
 		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return c.refresh(), nil },
 	}
 }
@@ -142,7 +158,9 @@ func (c *Certificates) read() (*tls.Config, time.Time, error) {
 	}
 	fresh := &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: c.protos, Certificates: []tls.Certificate{pair}}
 	if c.files.ClientCA != "" {
-		fresh.ClientAuth, fresh.ClientCAs = tls.RequireAndVerifyClientCert, x509.NewCertPool()
+		fresh.ClientAuth, fresh.ClientCAs = c.files.clientAuth(), x509.NewCertPool()
+		// A session that is resumed would let in whom an authority vouched for that is gone.
+		fresh.SessionTicketsDisabled = true
 		if !fresh.ClientCAs.AppendCertsFromPEM(pem[2]) {
 			return nil, time.Time{}, fmt.Errorf("%s: there is no certificate in it", c.files.ClientCA)
 		}

@@ -131,6 +131,10 @@ bench-dns: need-go ## measure the resolver beside an echo and CoreDNS
 bench-flows: need-go ## measure keeping two million decisions
 	go run ./benchmarks/flows $(ARGS)
 
+.PHONY: bench-admin
+bench-admin: envoy build ## measure what it costs traffic that somebody looks
+	go run ./benchmarks/admin $(ARGS)
+
 .PHONY: bench-xds
 bench-xds: need-go ## measure serving 10,000 sidecars beside go-control-plane's SnapshotCache
 	go run ./benchmarks/xds $(ARGS)

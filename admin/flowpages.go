@@ -157,7 +157,11 @@ func follow(e *endpoint, w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	for e := range events {
-		if out.SetWriteDeadline(time.Now().Add(followDeadline)) != nil || lines.Encode(e) != nil || out.Flush() != nil {
+		if out.SetWriteDeadline(time.Now().Add(followDeadline)) != nil || lines.Encode(e) != nil {
+			return
+		}
+		// What has come meanwhile goes with it.
+		if len(events) == 0 && out.Flush() != nil {
 			return
 		}
 	}

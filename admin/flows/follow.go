@@ -6,6 +6,8 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+
+	"pavise.dev/pavise/policy"
 )
 
 const (
@@ -56,7 +58,11 @@ func (g *following) list() []*follower {
 	return nil
 }
 
-func (g *following) any() bool { return len(g.list()) > 0 }
+// wants says whether somebody follows who may want a decision of that verdict: what nobody
+// wants is not made ready for anybody.
+func (g *following) wants(v policy.Verdict) bool {
+	return slices.ContainsFunc(g.list(), func(w *follower) bool { return w.filter.Verdict == "" || w.filter.Verdict == v })
+}
 
 func (g *following) join(w *follower) bool {
 	g.mu.Lock()

@@ -109,7 +109,7 @@ func (s *Store) Add(r *decisions.Record) {
 		}
 		return held
 	}
-	requestID, followed := r.RequestID, s.follow.any()
+	requestID, followed := r.RequestID, s.follow.wants(r.Verdict)
 	if followed || !plain(r) || unfit(r) {
 		r = hold()
 	}

@@ -68,5 +68,9 @@ func (a *adminFlags) listen(ctx context.Context, s admin.Source, log *slog.Logge
 		}
 		o.TLS = c.Config()
 	}
-	return admin.Listen(ctx, a.address, s, o)
+	srv, err := admin.Listen(ctx, a.address, s, o)
+	if err == nil && srv.Addr() != nil {
+		log.Info("admin endpoint", "address", srv.Addr().String())
+	}
+	return srv, err
 }

@@ -137,7 +137,7 @@ func newControlPlane(o controlPlaneOptions) (*controlPlane, error) {
 		return nil, err
 	}
 	var err error
-	if c.lately, err = newLately(c.state, latelyBytes, nil, c.log.With("from", "anomalies")); err != nil {
+	if c.lately, err = newLately(c.state, latelyBytes, nil, anomaly.Config{}, c.log.With("from", "anomalies")); err != nil {
 		return nil, failed(err)
 	}
 	if c.tlsFiles, err = servertls.New(o.tls, o.log, "h2", "http/1.1"); err != nil {

@@ -12,6 +12,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/spf13/pflag"
@@ -50,12 +51,21 @@ func clusterFlows(f *pflag.FlagSet, o *flowsOptions) {
 	}
 }
 
+// sidecarPod is a pod that has a sidecar.
+type sidecarPod struct {
+	namespace, name string
+	context         *flows.Context
+}
+
+func (p sidecarPod) String() string { return p.namespace + "/" + p.name }
+
 // sidecars are those of running pods. Each is asked by a command in its container, which takes
 // the right to do so, pods/exec: agents open no port for it.
 type sidecars struct {
 	config  *rest.Config
 	clients *kubernetes.Clientset
-	pods    []metav1.ObjectMeta
+	pods    []sidecarPod
+	peers   clusterPeers // nil where they cannot be listed
 	warn    func(pod string, err error)
 }
 
@@ -80,7 +90,7 @@ func newSidecars(ctx context.Context, kubeconfig, namespace string) (*sidecars, 
 		}
 		for i := range list.Items {
 			if p := &list.Items[i]; hasSidecar(p) {
-				s.pods = append(s.pods, metav1.ObjectMeta{Namespace: p.Namespace, Name: p.Name})
+				s.pods = append(s.pods, sidecarPod{p.Namespace, p.Name, contextOf(p)})
 			}
 		}
 		if o.Continue = list.Continue; o.Continue == "" {
@@ -99,8 +109,8 @@ func hasSidecar(p *corev1.Pod) bool {
 }
 
 // run runs pavise in the sidecar of a pod.
-func (s *sidecars) run(ctx context.Context, pod metav1.ObjectMeta, out io.Writer, args ...string) error {
-	req := s.clients.CoreV1().RESTClient().Post().Resource("pods").Namespace(pod.Namespace).Name(pod.Name).SubResource("exec").
+func (s *sidecars) run(ctx context.Context, pod sidecarPod, out io.Writer, args ...string) error {
+	req := s.clients.CoreV1().RESTClient().Post().Resource("pods").Namespace(pod.namespace).Name(pod.name).SubResource("exec").
 		VersionedParams(&corev1.PodExecOptions{
 			Container: injector.SidecarContainer, Command: append([]string{"/usr/bin/pavise"}, args...), Stdout: true, Stderr: true,
 		}, scheme.ParameterCodec)
@@ -146,8 +156,38 @@ func arguments(f *flows.Filter, more ...string) []string {
 	return append(args, more...)
 }
 
+// knowPeers reads who has which address. Who may not is told so, and sees addresses.
+func (s *sidecars) knowPeers(ctx context.Context) {
+	var err error
+	if s.peers, err = readPeers(ctx, s.clients); err != nil {
+		s.warn("the cluster, about the names of peers,", err)
+	}
+}
+
+// byName takes the name of a peer out of a filter, since sidecars know addresses only, and
+// returns what asks for it; nil where the filter names no peer.
+func (s *sidecars) byName(f *flows.Filter) func(*flows.Flow) bool {
+	wanted := f.Peer
+	if !strings.Contains(wanted, "/") || s.peers == nil {
+		return nil
+	}
+	f.Peer = ""
+	return func(fl *flows.Flow) bool { return fl.Peer == wanted }
+}
+
+// describe adds what a sidecar does not know.
+func (s *sidecars) describe(f *flows.Flow, pod sidecarPod) {
+	f.WorkloadContext = pod.context
+	s.peers.describe(f)
+}
+
 // Flows asks every sidecar, and gives the newest of all.
 func (s *sidecars) Flows(ctx context.Context, f flows.Filter, limit int) (list []flows.Flow, more bool, err error) {
+	s.knowPeers(ctx)
+	most, named := limit, s.byName(&f)
+	if named != nil {
+		most = flows.MaxLimit // those of other peers are among them
+	}
 	var mu sync.Mutex
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(mostAsked)
@@ -155,7 +195,7 @@ func (s *sidecars) Flows(ctx context.Context, f flows.Filter, limit int) (list [
 	for _, pod := range s.pods {
 		g.Go(func() error {
 			var out bytes.Buffer
-			err := s.run(ctx, pod, &bounded{&out, mostSaid}, arguments(&f, fmt.Sprintf("--limit=%d", limit))...)
+			err := s.run(ctx, pod, &bounded{&out, mostSaid}, arguments(&f, fmt.Sprintf("--limit=%d", most))...)
 			var part []flows.Flow
 			if err == nil {
 				err = json.Unmarshal(out.Bytes(), &part)
@@ -163,12 +203,16 @@ func (s *sidecars) Flows(ctx context.Context, f flows.Filter, limit int) (list [
 			mu.Lock()
 			defer mu.Unlock()
 			if err != nil {
-				s.warn(pod.Namespace+"/"+pod.Name, err)
+				s.warn(pod.String(), err)
 				return nil
 			}
 			answered++
-			more = more || len(part) == limit
-			list = append(list, part...)
+			more = more || len(part) == most
+			for i := range part {
+				if s.describe(&part[i], pod); named == nil || named(&part[i]) {
+					list = append(list, part[i])
+				}
+			}
 			return nil
 		})
 	}
@@ -187,6 +231,8 @@ func (s *sidecars) Follow(ctx context.Context, f flows.Filter, each func(flows.E
 	if len(s.pods) > mostFollowed {
 		return fmt.Errorf("there are %d sidecars, of which %d can be followed at a time; name a namespace with -n", len(s.pods), mostFollowed)
 	}
+	s.knowPeers(ctx)
+	named := s.byName(&f)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var mu sync.Mutex
@@ -203,6 +249,9 @@ func (s *sidecars) Follow(ctx context.Context, f flows.Filter, each func(flows.E
 				if err := json.Unmarshal(lines.Bytes(), &e); err != nil {
 					continue // what is not JSON was said by somebody else
 				}
+				if s.describe(&e.Flow, pod); named != nil && !named(&e.Flow) {
+					continue
+				}
 				mu.Lock()
 				if err := each(e); err != nil && failure == nil {
 					failure = err
@@ -212,7 +261,7 @@ func (s *sidecars) Follow(ctx context.Context, f flows.Filter, each func(flows.E
 			}
 			_ = read.Close()
 			if err := lines.Err(); err != nil && ctx.Err() == nil {
-				s.warn(pod.Namespace+"/"+pod.Name, err)
+				s.warn(pod.String(), err)
 			}
 			return nil
 		})

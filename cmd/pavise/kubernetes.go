@@ -162,7 +162,7 @@ func newClusterPlane(ctx context.Context, o controlPlaneOptions, k clusterOption
 	c.feedPages = feedPages{c.feeds}
 	klog.SetSlogLogger(o.log.With("from", "kubernetes"))
 	crlog.SetLogger(logr.FromSlogHandler(o.log.With("from", "kubernetes").Handler()))
-	if c.lately, err = newLately(c.state, latelyBytes, nil, c.log.With("from", "anomalies")); err != nil {
+	if c.lately, err = newLately(c.state, latelyBytes, nil, anomaly.Config{}, c.log.With("from", "anomalies")); err != nil {
 		return nil, err
 	}
 	if err := c.readInjector(); err != nil {

@@ -10,14 +10,11 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"pavise.dev/pavise/api"
-	"pavise.dev/pavise/feeds"
 	"pavise.dev/pavise/injector"
 	"pavise.dev/pavise/proxy/health"
 )
@@ -36,9 +33,7 @@ func (c *clusterPlane) pages() http.Handler {
 
 // Metrics implements admin.HasMetrics.
 func (c *clusterPlane) Metrics() http.Handler {
-	registry := prometheus.NewRegistry()
-	registry.MustRegister(clusterMetrics{c}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4})
+	return scraped(clusterMetrics{c})
 }
 
 func (c *clusterPlane) certificateHolds() error {
@@ -73,29 +68,25 @@ func (c *clusterPlane) trouble() string {
 type clusterMetrics struct{ c *clusterPlane }
 
 var (
-	descSidecars     = metric("control_plane_sidecars", "Sidecars that were given resources by this replica or are connected to it, by state.", "state")
-	descStreams      = metric("control_plane_streams", "Streams of resources that are open.")
-	descSyncing      = metric("control_plane_streams_syncing", "Streams that are given their first resources.")
-	descWaiting      = metric("control_plane_streams_waiting", "Streams that wait for that.")
-	descPlaneNACKs   = metric("control_plane_refusals", "Refusals by the sidecars that are known.")
-	descLeading      = metric("control_plane_leading", "Whether this replica writes to the API server.")
-	descObjects      = metric("control_plane_objects", "What the inventory has, by kind.", "kind")
-	descEvents       = metric("control_plane_events_total", "Events of the API server.")
-	descUpdates      = metric("control_plane_updates_total", "Updates of what sidecars are given, by outcome.", "outcome")
-	descProblems     = metric("control_plane_problems", "Problems with objects, by severity.", "severity")
-	descNotNewest    = metric("control_plane_objects_last_good", "Objects of which an earlier version is in force.")
-	descOutOfForce   = metric("control_plane_objects_out_of_force", "Objects of which no version is in force.")
-	descUnshielded   = metric("control_plane_unshielded_pods", "Pods of namespaces labelled for this revision that have no sidecar; those on the host's network are not counted.")
-	descHeld         = metric("control_plane_workloads_held", "Workloads that are given nothing new.")
-	descReviews      = metric("token_reviews_total", "Tokens of sidecars, by what became of them.", "outcome")
-	descReviewing    = metric("token_reviews_waiting", "Tokens that wait for a review.")
-	descExpiry       = metric("certificate_expiry_timestamp_seconds", "When the certificate expires; 0 for none.")
-	descCertTrouble  = metric("certificate_trouble", "Whether something is wrong with the certificates or with handing them out.")
-	descAdmission    = metric("admission_total", "Answers to the API server, by what was asked and what became of it.", "path", "outcome", "reason")
-	descFeedEntries  = metric("feed_entries", "Entries in force.", "feed")
-	descFeedState    = metric("feed_state", "1 for the state of a feed.", "feed", "state")
-	descFeedSuccess  = metric("feed_last_success_timestamp_seconds", "When the source last confirmed what is in force; 0 for never.", "feed")
-	descFeedsTrouble = metric("feeds_trouble", "Whether the feeds of before stay because the newest cannot be taken.")
+	descSidecars    = metric("control_plane_sidecars", "Sidecars that were given resources by this replica or are connected to it, by state.", "state")
+	descStreams     = metric("control_plane_streams", "Streams of resources that are open.")
+	descSyncing     = metric("control_plane_streams_syncing", "Streams that are given their first resources.")
+	descWaiting     = metric("control_plane_streams_waiting", "Streams that wait for that.")
+	descPlaneNACKs  = metric("control_plane_refusals", "Refusals by the sidecars that are known.")
+	descLeading     = metric("control_plane_leading", "Whether this replica writes to the API server.")
+	descObjects     = metric("control_plane_objects", "What the inventory has, by kind.", "kind")
+	descEvents      = metric("control_plane_events_total", "Events of the API server.")
+	descUpdates     = metric("control_plane_updates_total", "Updates of what sidecars are given, by outcome.", "outcome")
+	descProblems    = metric("control_plane_problems", "Problems with objects, by severity.", "severity")
+	descNotNewest   = metric("control_plane_objects_last_good", "Objects of which an earlier version is in force.")
+	descOutOfForce  = metric("control_plane_objects_out_of_force", "Objects of which no version is in force.")
+	descUnshielded  = metric("control_plane_unshielded_pods", "Pods of namespaces labelled for this revision that have no sidecar; those on the host's network are not counted.")
+	descHeld        = metric("control_plane_workloads_held", "Workloads that are given nothing new.")
+	descReviews     = metric("token_reviews_total", "Tokens of sidecars, by what became of them.", "outcome")
+	descReviewing   = metric("token_reviews_waiting", "Tokens that wait for a review.")
+	descExpiry      = metric("certificate_expiry_timestamp_seconds", "When the certificate expires; 0 for none.")
+	descCertTrouble = metric("certificate_trouble", "Whether something is wrong with the certificates or with handing them out.")
+	descAdmission   = metric("admission_total", "Answers to the API server, by what was asked and what became of it.", "path", "outcome", "reason")
 )
 
 // Describe says nothing, which makes it an unchecked collector.
@@ -128,9 +119,7 @@ func (m clusterMetrics) Collect(ch chan<- prometheus.Metric) {
 		c.counter(descAdmission, float64(a.N), a.Path, a.Outcome, a.Reason)
 	}
 	c.counter(descDenied, float64(p.denied.Load()))
-	list, trouble := p.feeds.status()
-	c.gauge(descFeedsTrouble, truth(trouble != ""))
-	c.feeds(list)
+	c.feeds(p.feeds.status())
 }
 
 // unshielded are the pods that would have a sidecar if they were made now: they were made before
@@ -189,25 +178,6 @@ func (c collector) report(p *clusterPlane) {
 	c.gauge(descNotNewest, float64(len(r.LastGood)))
 	c.gauge(descOutOfForce, float64(len(r.OutOfForce)))
 	c.gauge(descHeld, float64(len(r.Held)))
-}
-
-// feedStates are all that a feed can be in.
-var feedStates = []api.FeedState{
-	api.FeedPending, api.FeedCurrent, api.FeedStale, api.FeedRefused, api.FeedFailed, api.FeedExpired, api.FeedSuspended,
-}
-
-func (c collector) feeds(list []feeds.Status) {
-	for _, f := range list {
-		c.gauge(descFeedEntries, float64(f.Entries), f.Name)
-		success := time.Time{}
-		if f.LastSuccess != nil {
-			success = f.LastSuccess.Time
-		}
-		c.gauge(descFeedSuccess, stampOf(success), f.Name)
-		for _, s := range feedStates {
-			c.gauge(descFeedState, truth(f.State == s), f.Name, string(s))
-		}
-	}
 }
 
 // Status implements admin.Source.

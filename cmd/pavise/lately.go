@@ -5,17 +5,14 @@ import (
 	"errors"
 	"io/fs"
 	"log/slog"
-	"net/netip"
 	"os"
 	"path/filepath"
-	"sync/atomic"
 	"time"
 
 	"pavise.dev/pavise/admin/anomaly"
 	"pavise.dev/pavise/admin/flows"
 	"pavise.dev/pavise/admin/flows/history"
 	"pavise.dev/pavise/internal/decisions"
-	"pavise.dev/pavise/policy"
 )
 
 // How much of what happened lately is kept, in octets: by a process that serves others or is
@@ -39,15 +36,14 @@ type lately struct {
 }
 
 // newLately goes on with the baselines in the state directory, if there are any. Those that
-// cannot be read are moved aside: what is usual is learnt anew. known names the workload of an
-// address; nil knows none.
-func newLately(state string, bytes int, known func(netip.Addr) (string, bool), log *slog.Logger) (*lately, error) {
-	return makeLately(state, bytes, anomaly.Config{Resolve: known}, log)
-}
-
-// makeLately is newLately with other settings for anomalies.
-func makeLately(state string, bytes int, c anomaly.Config, log *slog.Logger) (*lately, error) {
-	store, err := flows.New(flows.Config{MaxBytes: bytes / 2, Resolve: c.Resolve})
+// cannot be read are moved aside: what is usual is learnt anew. who knows workloads; nil for
+// nobody.
+func newLately(state string, bytes int, who *directory, c anomaly.Config, log *slog.Logger) (*lately, error) {
+	fc := flows.Config{MaxBytes: bytes / 2}
+	if who != nil {
+		c.Resolve, fc.Resolve, fc.Describe = who.workload, who.workload, who.describe
+	}
+	store, err := flows.New(fc)
 	if err != nil {
 		return nil, err
 	}
@@ -66,32 +62,6 @@ func makeLately(state string, bytes int, c anomaly.Config, log *slog.Logger) (*l
 		_ = os.Rename(l.path, l.path+".damaged") // it is written over otherwise
 	}
 	return l, nil
-}
-
-// directory names workloads by the addresses that their connections come from.
-type directory struct {
-	names atomic.Pointer[map[netip.Addr]string]
-}
-
-// set takes over a model.
-func (d *directory) set(m *policy.Model) {
-	names := map[netip.Addr]string{}
-	for _, w := range m.Workloads {
-		for _, a := range w.Addresses {
-			names[a] = w.Key()
-		}
-	}
-	d.names.Store(&names)
-}
-
-// workload implements flows.Config.Resolve.
-func (d *directory) workload(a netip.Addr) (string, bool) {
-	names := d.names.Load()
-	if names == nil {
-		return "", false
-	}
-	name, known := (*names)[a]
-	return name, known
 }
 
 // add takes a decision. It does not wait.

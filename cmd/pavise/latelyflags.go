@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/netip"
 	"path/filepath"
 	"slices"
 	"time"
@@ -61,13 +60,13 @@ func (l *latelyFlags) check() error {
 }
 
 // open is newLately with what the flags say.
-func (l *latelyFlags) open(state string, bytes int, known func(netip.Addr) (string, bool), log *slog.Logger) (*lately, error) {
+func (l *latelyFlags) open(state string, bytes int, who *directory, log *slog.Logger) (*lately, error) {
 	s, err := l.settings()
 	if err != nil {
 		return nil, err
 	}
-	out, err := makeLately(state, bytes, anomaly.Config{
-		Learning: s.Learning, Sensitivity: anomaly.Sensitivity(s.Sensitivity), Mutes: mutesOf("*", s.Mutes), Resolve: known,
+	out, err := newLately(state, bytes, who, anomaly.Config{
+		Learning: s.Learning, Sensitivity: anomaly.Sensitivity(s.Sensitivity), Mutes: mutesOf("*", s.Mutes),
 	}, log)
 	if err != nil || l.history == 0 {
 		return out, err

@@ -57,7 +57,7 @@ func TestHistorySurvives(t *testing.T) {
 	if err := l.history.Close(); err != nil {
 		t.Error(err)
 	}
-	if l, err := newLately(state, agentLatelyBytes, nil, log); err != nil || l.kept() != nil {
+	if l, err := newLately(state, agentLatelyBytes, nil, anomaly.Config{}, log); err != nil || l.kept() != nil {
 		t.Errorf("without the flag: %v, %v", l.kept(), err)
 	}
 }

@@ -1,13 +1,17 @@
 package main
 
 import (
+	"net/http"
 	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"pavise.dev/pavise/admin/anomaly"
+	"pavise.dev/pavise/api"
+	"pavise.dev/pavise/feeds"
 	"pavise.dev/pavise/feeds/replica"
 	"pavise.dev/pavise/internal/decisions"
 	"pavise.dev/pavise/proxy/dns"
@@ -56,13 +60,25 @@ var (
 	descDecisions = metric("decisions_total", "Decisions, by output and by what became of them.", "output", "verdict", "outcome")
 	descQueued    = metric("decisions_queued", "Records that wait for an output.", "output")
 
-	descFlows       = metric("flows", "Flows that are kept.")
-	descFlowBytes   = metric("flows_bytes", "What they take, as the store counts it.")
-	descFlowsGone   = metric("flows_evicted_total", "Flows that made room for others, by verdict.", "verdict")
-	descFlowsMerged = metric("flows_merged_total", "Decisions in flows that stand for values that were too many.")
-	descAnomalies   = metric("anomalies_total", "What was unusual, by kind.", "kind")
-	descLearning    = metric("anomalies_learning", "Workloads of which it is not known yet what is usual.")
+	descFlows        = metric("flows", "Flows that are kept.")
+	descFlowBytes    = metric("flows_bytes", "What they take, as the store counts it.")
+	descFlowsGone    = metric("flows_evicted_total", "Flows that made room for others, by verdict.", "verdict")
+	descFlowsMerged  = metric("flows_merged_total", "Decisions in flows that stand for values that were too many.")
+	descFeedEntries  = metric("feed_entries", "Entries in force.", "feed")
+	descFeedState    = metric("feed_state", "1 for the state of a feed.", "feed", "state")
+	descFeedSuccess  = metric("feed_last_success_timestamp_seconds", "When the source last confirmed what is in force; 0 for never.", "feed")
+	descFeedsTrouble = metric("feeds_trouble", "Whether the feeds of before stay because the newest cannot be taken.")
+
+	descAnomalies = metric("anomalies_total", "What was unusual, by kind.", "kind")
+	descLearning  = metric("anomalies_learning", "Workloads of which it is not known yet what is usual.")
 )
+
+// scraped answers scrapes with what a collector and the Go runtime have.
+func scraped(c prometheus.Collector) http.Handler {
+	r := prometheus.NewRegistry()
+	r.MustRegister(c, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return promhttp.HandlerFor(r, promhttp.HandlerOpts{MaxRequestsInFlight: 4})
+}
 
 // register makes the registry of an agent, and the counter of pages of Envoy that failed.
 func (a *agent) register() (*prometheus.Registry, prometheus.Counter) {
@@ -208,5 +224,25 @@ func (c collector) decisions(s decisions.Stats) {
 			count(t, string(why))
 		}
 		c.gauge(descQueued, float64(o.QueuedRecords), o.Name)
+	}
+}
+
+// feedStates are all that a feed can be in.
+var feedStates = []api.FeedState{
+	api.FeedPending, api.FeedCurrent, api.FeedStale, api.FeedRefused, api.FeedFailed, api.FeedExpired, api.FeedSuspended,
+}
+
+func (c collector) feeds(list []feeds.Status, trouble string) {
+	c.gauge(descFeedsTrouble, truth(trouble != ""))
+	for _, f := range list {
+		c.gauge(descFeedEntries, float64(f.Entries), f.Name)
+		success := time.Time{}
+		if f.LastSuccess != nil {
+			success = f.LastSuccess.Time
+		}
+		c.gauge(descFeedSuccess, stampOf(success), f.Name)
+		for _, s := range feedStates {
+			c.gauge(descFeedState, truth(f.State == s), f.Name, string(s))
+		}
 	}
 }

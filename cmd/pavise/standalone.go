@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"log/slog"
+	"net/http"
 	"path/filepath"
 	"sync/atomic"
 	"time"
@@ -54,9 +55,10 @@ type standalone struct {
 	feedPages
 	recent    ring
 	lately    *lately
-	directory directory // who has which address
+	directory directory // who is who
 	denied    atomic.Int64
 	asked     *admin.Server // at an address
+	stats     http.Handler
 }
 
 // newStandalone checks everything that can be checked before anything is started.
@@ -79,7 +81,8 @@ func newStandalone(ctx context.Context, o standaloneOptions) (*standalone, error
 		standaloneOptions: o, feeds: newFeedKeeper(o.state, o.log.With("from", "feeds")),
 	}
 	s.feedPages = feedPages{s.feeds}
-	if s.lately, err = s.keep.open(s.state, latelyBytes, s.directory.workload, s.log.With("from", "anomalies")); err != nil {
+	s.stats = scraped(standaloneMetrics{s})
+	if s.lately, err = s.keep.open(s.state, latelyBytes, &s.directory, s.log.With("from", "anomalies")); err != nil {
 		return nil, failed(err)
 	}
 	s.names = &dns.Server{Lookup: checkedLookup(s.feeds.engine, s.decision), Logger: o.log.With("from", "dns")}
@@ -91,7 +94,7 @@ func newStandalone(ctx context.Context, o standaloneOptions) (*standalone, error
 	if err := s.policies.load(); err != nil {
 		return nil, err
 	}
-	s.directory.set(s.policies.inUse().model)
+	s.directory.set(s.policies.inUse().model, s.policies.inUse().set)
 	s.lately.set(s.policies.inUse().set.Workloads)
 	if err := s.feeds.set(s.policies.inUse().set, s.policies.inUse().model); err != nil {
 		return nil, failed(err)
@@ -200,7 +203,7 @@ func (s *standalone) reloadAndSet(ctx context.Context) {
 		return
 	}
 	c := s.policies.inUse()
-	s.directory.set(c.model)
+	s.directory.set(c.model, c.set)
 	s.lately.set(c.set.Workloads)
 	if err := s.feeds.set(c.set, c.model); err != nil {
 		s.log.Error("the feeds of the folder could not be taken; those of before stay", "error", err)
@@ -326,6 +329,9 @@ func (s *standalone) Sidecars() (list []admin.Sidecar) {
 	}
 	return list
 }
+
+// Metrics implements admin.HasMetrics.
+func (s *standalone) Metrics() http.Handler { return s.stats }
 
 // EnvoyConfig implements admin.HasEnvoy.
 func (s *standalone) EnvoyConfig(ctx context.Context) ([]byte, error) {

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -17,6 +19,7 @@ import (
 	"go.uber.org/goleak"
 
 	"pavise.dev/pavise/admin"
+	"pavise.dev/pavise/admin/flows"
 	"pavise.dev/pavise/internal/decisions"
 	"pavise.dev/pavise/policy"
 	"pavise.dev/pavise/xds/envoytest"
@@ -183,6 +186,21 @@ func TestStandalone(t *testing.T) {
 		}
 		if a, b := p.get("/three"), p.get("/two"); a != 200 || b != 403 {
 			t.Errorf("after a restart: allowed %d, denied %d", a, b)
+		}
+	})
+
+	t.Run("it counts, and knows whom flows are of", func(t *testing.T) {
+		w := httptest.NewRecorder()
+		p.s.Metrics().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", http.NoBody))
+		for _, want := range []string{"\npavise_envoy_up 1\n", "\npavise_envoy_restarts_total 1\n", "\npavise_policies_in_force 1\n", "\npavise_flows "} {
+			if !strings.Contains(w.Body.String(), want) {
+				t.Errorf("there is no %q in\n%s", want, w.Body)
+			}
+		}
+		for f := range p.s.Flows().All(flows.Filter{Verdict: policy.Denied}) {
+			if c := f.WorkloadContext; c == nil || c.Owner != "Workload/web" {
+				t.Errorf("%+v of %+v", c, f.Key)
+			}
 		}
 	})
 

@@ -102,33 +102,39 @@ func appendAddress(list []netip.Addr, text string) []netip.Addr {
 // cronJobRun is how the controller of CronJobs calls the Jobs: by the minutes since 1970.
 var cronJobRun = regexp.MustCompile(`^(.+)-\d{8,10}$`)
 
-// ownerOf is the name of what made the pod: of a Deployment rather than a ReplicaSet, of a
-// CronJob rather than one run of it. Where there is none, or the name could not be that of an
-// object, it is that of the pod.
+// ownerOf is the name of what made the pod, see Owner.
 func ownerOf(o *corev1.Pod) string {
+	_, name := Owner(o)
+	return name
+}
+
+// Owner is the kind and the name of what made a pod: of a Deployment rather than a ReplicaSet, of
+// a CronJob rather than one run of it. Where there is none, or the name could not be that of an
+// object, it is the pod itself.
+func Owner(o *corev1.Pod) (kind, name string) {
 	for i := range o.OwnerReferences {
 		r := &o.OwnerReferences[i]
 		if r.Controller == nil || !*r.Controller {
 			continue
 		}
-		n := r.Name
+		kind, name := r.Kind, r.Name
 		switch r.Kind {
 		case "ReplicaSet":
 			if hash := o.Labels["pod-template-hash"]; hash != "" {
-				n = strings.TrimSuffix(n, "-"+hash)
+				kind, name = "Deployment", strings.TrimSuffix(name, "-"+hash)
 			}
 		case "Job":
-			if m := cronJobRun.FindStringSubmatch(n); m != nil {
-				n = m[1]
+			if m := cronJobRun.FindStringSubmatch(name); m != nil {
+				kind, name = "CronJob", m[1]
 			}
 		case "Node": // of a static pod NAME-NODE
-			n = strings.TrimSuffix(o.Name, "-"+r.Name)
+			kind, name = "Pod", strings.TrimSuffix(o.Name, "-"+r.Name)
 		}
-		if len(validation.IsDNS1123Subdomain(n)) == 0 {
-			return n
+		if len(validation.IsDNS1123Subdomain(name)) == 0 {
+			return kind, name
 		}
 	}
-	return o.Name
+	return "Pod", o.Name
 }
 
 func (p *pod) same(o *pod) bool {

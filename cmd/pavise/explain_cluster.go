@@ -18,6 +18,7 @@ import (
 	"pavise.dev/pavise/admin"
 	"pavise.dev/pavise/admin/flows"
 	"pavise.dev/pavise/deploy/install"
+	"pavise.dev/pavise/policy"
 )
 
 // clusterExplain adds to explain what asks a cluster.
@@ -68,34 +69,30 @@ type clusterExplainer struct {
 	kubeconfig, namespace string
 }
 
-// Request asks every sidecar until one knows the request.
+// Request asks every sidecar until one has denied the request: those that it passed before
+// know it as well, and allowed it.
 func (c *clusterExplainer) Request(ctx context.Context, id string) (*flows.Flow, error) {
 	s, err := newSidecars(ctx, c.kubeconfig, c.namespace)
 	if err != nil {
 		return nil, err
 	}
-	ctx, found := context.WithCancel(ctx)
-	defer found()
+	ctx, denied := context.WithCancel(ctx)
+	defer denied()
 	var mu sync.Mutex
 	var flow *flows.Flow
 	var g errgroup.Group
 	g.SetLimit(mostAsked)
 	for _, pod := range s.pods {
 		g.Go(func() error {
-			if ctx.Err() != nil {
-				return nil
-			}
-			var out bytes.Buffer
-			var one recalled
-			// One that does not know the request ends with an error, as one that is away does.
-			if s.run(ctx, pod, &bounded{&out, mostSaid}, "explain", "--id="+id, "--run-dir", sidecarRunDir, "-o", "json") != nil ||
-				json.Unmarshal(out.Bytes(), &one) != nil || one.Flow == nil {
-				return nil
-			}
+			one := s.recall(ctx, pod, id)
 			mu.Lock()
-			flow = one.Flow
-			mu.Unlock()
-			found()
+			defer mu.Unlock()
+			if one != nil && (flow == nil || one.Verdict == policy.Denied) {
+				flow = one
+			}
+			if flow != nil && flow.Verdict == policy.Denied {
+				denied()
+			}
 			return nil
 		})
 	}
@@ -104,4 +101,16 @@ func (c *clusterExplainer) Request(ctx context.Context, id string) (*flows.Flow,
 		return nil, fmt.Errorf("none of %s that were asked knows a request of that id: it may be older than an hour, of another namespace, or of a pod that is gone", plural(len(s.pods), "sidecar"))
 	}
 	return flow, nil
+}
+
+// recall asks a sidecar about a request. One that does not know it ends with an error, as one
+// that is away does: both are nil.
+func (s *sidecars) recall(ctx context.Context, pod sidecarPod, id string) *flows.Flow {
+	var out bytes.Buffer
+	var one recalled
+	if ctx.Err() != nil || s.run(ctx, pod, &bounded{&out, mostSaid}, "explain", "--id="+id, "--run-dir", sidecarRunDir, "-o", "json") != nil ||
+		json.Unmarshal(out.Bytes(), &one) != nil {
+		return nil
+	}
+	return one.Flow
 }

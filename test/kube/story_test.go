@@ -3,9 +3,12 @@ package kube
 import (
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
+
+	"pavise.dev/pavise/admin/flows"
 )
 
 // shop is a namespace with a server, a client, somebody else, and a job. None of its pods knows
@@ -227,6 +230,40 @@ func (l *lab) flows(t *testing.T) {
 		}
 		return "", true
 	})
+	var list []flows.Flow
+	out := l.must(t, "flows", "--kubernetes", "-n", "shop", "--workload", "shop/web", "--peer", "shop/stranger", "-o", "json")
+	if err := json.Unmarshal([]byte(out), &list); err != nil || len(list) == 0 {
+		t.Fatalf("flows from shop/stranger to shop/web: %v\n%s", err, out)
+	}
+	for _, f := range list {
+		own, peer := f.WorkloadContext, f.PeerContext
+		if own == nil || own.Owner != "Deployment/web" || own.Labels["app"] != "web" || !strings.HasPrefix(own.Pod, "shop/web-") ||
+			peer == nil || peer.Owner != "Pod/stranger" || peer.Pod != "shop/stranger" || peer.Address == "" {
+			t.Errorf("a flow is of %+v, and by %+v", own, peer)
+		}
+	}
+	l.explained(t)
+}
+
+// explained: who got a 403 asks with the id that came with it, and is told the rule by the
+// control plane from what the sidecar has recorded.
+func (l *lab) explained(t *testing.T) {
+	a := l.ask(t, "shop/stranger", "http://web/admin")
+	id := a.Headers["x-request-id"]
+	if a.Status != http.StatusForbidden || id == "" {
+		t.Fatalf("%+v", a)
+	}
+	l.await(t, "the request is explained", func() (string, bool) {
+		out, code := l.run(t, "explain", "--kubernetes", "-n", "shop", "--id", id)
+		return out, code == 0 && strings.Contains(out, "verdict  deny\nreason   default-deny:shop/web\n") && strings.Contains(out, "remedy   ")
+	})
+	out := l.must(t, "explain", "--kubernetes", "--workload", "shop/web", "--listener", "inbound", "--source", "203.0.113.9", "GET", "http://web/admin")
+	if !strings.HasPrefix(out, "verdict  deny\n") {
+		t.Errorf("asked of the control plane: %s", out)
+	}
+	if out, code := l.run(t, "explain", "--kubernetes", "-n", "shop", "--id", "nobody-s"); code != 3 || !strings.Contains(out, "none of ") {
+		t.Errorf("an id that nobody knows: %d %s", code, out)
+	}
 }
 
 func (l *lab) wrong(t *testing.T) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net/url"
@@ -15,10 +16,27 @@ import (
 	"pavise.dev/pavise/admin/flows"
 )
 
+// anomaliesOptions say whom to ask.
+type anomaliesOptions struct {
+	// cluster asks one if that is what is wanted, else it gives nil; nil where it cannot be.
+	cluster func(ctx context.Context, v url.Values, limit int) (*anomaly.Page, error)
+}
+
+// page asks the cluster, or the process of a run directory.
+func (o *anomaliesOptions) page(ctx context.Context, client *admin.Client, v url.Values, limit int) (*anomaly.Page, error) {
+	if o.cluster != nil {
+		if p, err := o.cluster(ctx, v, limit); p != nil || err != nil {
+			return p, err
+		}
+	}
+	return client.Anomalies(ctx, v)
+}
+
 func anomaliesCommand() *cobra.Command {
 	var runDir, output, namespace, workload, kind, severity, since string
 	var limit int
 	var usual bool
+	var o anomaliesOptions
 	cmd := &cobra.Command{
 		Use:   "anomalies",
 		Short: "Show what was unusual, with the evidence and the command that looks closer",
@@ -31,6 +49,7 @@ With --usual it shows that for one workload, --workload NAMESPACE/NAME.
 
 Exit codes: 0 shown, 2 usage, 3 no process answers.`,
 		Example: `  pavise anomalies -n shop --severity warning
+  pavise anomalies --kubernetes -n shop
   pavise anomalies --usual --workload shop/web`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -48,7 +67,7 @@ Exit codes: 0 shown, 2 usage, 3 no process answers.`,
 					v.Set(name, s)
 				}
 			}
-			page, err := client.Anomalies(cmd.Context(), v)
+			page, err := o.page(cmd.Context(), client, v, limit)
 			if err != nil {
 				return asked(err)
 			}
@@ -68,6 +87,7 @@ Exit codes: 0 shown, 2 usage, 3 no process answers.`,
 	f.BoolVar(&usual, "usual", false, "show what is usual for --workload instead, as JSON")
 	f.StringVar(&runDir, "run-dir", defaultRunDir(), "run directory of the process to ask")
 	outputFlag(cmd, &output)
+	clusterAnomalies(f, &o)
 	return cmd
 }
 

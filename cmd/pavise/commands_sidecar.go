@@ -12,6 +12,9 @@ func clusterCommands() []*cobra.Command { return []*cobra.Command{statusCommand(
 // clusterFlows is what only the whole binary has.
 func clusterFlows(*pflag.FlagSet, *flowsOptions) {}
 
+// clusterAnomalies is what only the whole binary has.
+func clusterAnomalies(*pflag.FlagSet, *anomaliesOptions) {}
+
 // clusterExplain is what only the whole binary has.
 func clusterExplain(*pflag.FlagSet, *explainOptions) {}
 

@@ -4,38 +4,22 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strings"
 	"sync"
 
 	"github.com/spf13/pflag"
 	"golang.org/x/sync/errgroup"
-	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/kubernetes/scheme"
-	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/remotecommand"
 
 	"pavise.dev/pavise/admin/flows"
-	"pavise.dev/pavise/injector"
 )
 
-const (
-	// sidecarRunDir is where an agent has its sockets that the injector has made.
-	sidecarRunDir = "/run/pavise/agent"
-	// mostAsked is how many sidecars are asked at a time, and mostFollowed how many are followed.
-	mostAsked, mostFollowed = 16, 128
-	// mostSaid bounds what one sidecar answers, in octets.
-	mostSaid = 64 << 20
-)
+// mostFollowed is how many sidecars are followed at a time.
+const mostFollowed = 128
 
 // clusterFlows adds to flows what asks the sidecars of a cluster.
 func clusterFlows(f *pflag.FlagSet, o *flowsOptions) {
@@ -49,96 +33,6 @@ func clusterFlows(f *pflag.FlagSet, o *flowsOptions) {
 		}
 		return newSidecars(ctx, kubeconfig, namespace)
 	}
-}
-
-// sidecarPod is a pod that has a sidecar.
-type sidecarPod struct {
-	namespace, name string
-	context         *flows.Context
-}
-
-func (p sidecarPod) String() string { return p.namespace + "/" + p.name }
-
-// sidecars are those of running pods. Each is asked by a command in its container, which takes
-// the right to do so, pods/exec: agents open no port for it.
-type sidecars struct {
-	config  *rest.Config
-	clients *kubernetes.Clientset
-	pods    []sidecarPod
-	peers   clusterPeers // nil where they cannot be listed
-	warn    func(pod string, err error)
-}
-
-func newSidecars(ctx context.Context, kubeconfig, namespace string) (*sidecars, error) {
-	config, err := kubernetesConfig(kubeconfig)
-	if err != nil {
-		return nil, err
-	}
-	config.QPS = -1 // mostAsked bounds it
-	clients, err := kubernetes.NewForConfig(config)
-	if err != nil {
-		return nil, err
-	}
-	s := &sidecars{config: config, clients: clients, warn: func(pod string, err error) {
-		fmt.Fprintf(os.Stderr, "pavise: %s did not answer: %s\n", pod, oneLine(err.Error()))
-	}}
-	o := metav1.ListOptions{LabelSelector: injector.RevisionLabel, FieldSelector: "status.phase=Running", Limit: 500}
-	for {
-		list, err := clients.CoreV1().Pods(namespace).List(ctx, o)
-		if err != nil {
-			return nil, err
-		}
-		for i := range list.Items {
-			if p := &list.Items[i]; hasSidecar(p) {
-				s.pods = append(s.pods, sidecarPod{p.Namespace, p.Name, contextOf(p)})
-			}
-		}
-		if o.Continue = list.Continue; o.Continue == "" {
-			break
-		}
-	}
-	if len(s.pods) == 0 {
-		return nil, errors.New("there is no running pod with a sidecar in it there")
-	}
-	return s, nil
-}
-
-func hasSidecar(p *corev1.Pod) bool {
-	ours := func(c corev1.Container) bool { return c.Name == injector.SidecarContainer }
-	return slices.ContainsFunc(p.Spec.InitContainers, ours) || slices.ContainsFunc(p.Spec.Containers, ours)
-}
-
-// run runs pavise in the sidecar of a pod.
-func (s *sidecars) run(ctx context.Context, pod sidecarPod, out io.Writer, args ...string) error {
-	req := s.clients.CoreV1().RESTClient().Post().Resource("pods").Namespace(pod.namespace).Name(pod.name).SubResource("exec").
-		VersionedParams(&corev1.PodExecOptions{
-			Container: injector.SidecarContainer, Command: append([]string{"/usr/bin/pavise"}, args...), Stdout: true, Stderr: true,
-		}, scheme.ParameterCodec)
-	e, err := remotecommand.NewSPDYExecutor(s.config, "POST", req.URL())
-	if err != nil {
-		return err
-	}
-	var said bytes.Buffer
-	err = e.StreamWithContext(ctx, remotecommand.StreamOptions{Stdout: out, Stderr: &bounded{&said, 1 << 10}})
-	if err != nil && said.Len() > 0 {
-		err = fmt.Errorf("%w: %s", err, oneLine(said.String()))
-	}
-	return err
-}
-
-// bounded keeps the first octets, and takes the others for nothing.
-type bounded struct {
-	to   io.Writer
-	left int
-}
-
-func (b *bounded) Write(p []byte) (int, error) {
-	n := min(len(p), b.left)
-	b.left -= n
-	if _, err := b.to.Write(p[:n]); err != nil {
-		return 0, err
-	}
-	return len(p), nil
 }
 
 // arguments are those of `pavise flows` in a sidecar.
@@ -188,39 +82,16 @@ func (s *sidecars) Flows(ctx context.Context, f flows.Filter, limit int) (list [
 	if named != nil {
 		most = flows.MaxLimit // those of other peers are among them
 	}
-	var mu sync.Mutex
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(mostAsked)
-	answered := 0
-	for _, pod := range s.pods {
-		g.Go(func() error {
-			var out bytes.Buffer
-			err := s.run(ctx, pod, &bounded{&out, mostSaid}, arguments(&f, fmt.Sprintf("--limit=%d", most))...)
-			var part []flows.Flow
-			if err == nil {
-				err = json.Unmarshal(out.Bytes(), &part)
+	err = askSidecars(ctx, s, arguments(&f, fmt.Sprintf("--limit=%d", most)), func(pod sidecarPod, part []flows.Flow) {
+		more = more || len(part) == most
+		for i := range part {
+			if s.describe(&part[i], pod); named == nil || named(&part[i]) {
+				list = append(list, part[i])
 			}
-			mu.Lock()
-			defer mu.Unlock()
-			if err != nil {
-				s.warn(pod.String(), err)
-				return nil
-			}
-			answered++
-			more = more || len(part) == most
-			for i := range part {
-				if s.describe(&part[i], pod); named == nil || named(&part[i]) {
-					list = append(list, part[i])
-				}
-			}
-			return nil
-		})
-	}
-	if err := g.Wait(); err != nil {
+		}
+	})
+	if err != nil {
 		return nil, false, err
-	}
-	if answered == 0 {
-		return nil, false, errors.New("no sidecar answered")
 	}
 	slices.SortStableFunc(list, func(a, b flows.Flow) int { return b.Last.Compare(a.Last) })
 	return list[:min(limit, len(list))], more || len(list) > limit, nil

@@ -3,12 +3,14 @@ package admin
 import (
 	"encoding/json"
 	"errors"
+	"io"
 	"net/http"
 	"net/url"
 	"slices"
 	"time"
 
 	"pavise.dev/pavise/admin/flows"
+	"pavise.dev/pavise/internal/printable"
 )
 
 // flowRoutes serve what happened lately, where there is a store of it.
@@ -151,13 +153,12 @@ func follow(e *endpoint, w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	out := http.NewResponseController(w)
-	lines := json.NewEncoder(w)
 	// The server's own deadline is for answers that end.
 	if out.SetWriteDeadline(time.Time{}) != nil || out.Flush() != nil {
 		return
 	}
 	for e := range events {
-		if out.SetWriteDeadline(time.Now().Add(followDeadline)) != nil || lines.Encode(e) != nil {
+		if out.SetWriteDeadline(time.Now().Add(followDeadline)) != nil || writeEvent(w, &e) != nil {
 			return
 		}
 		// What has come meanwhile goes with it.
@@ -165,4 +166,13 @@ func follow(e *endpoint, w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
+}
+
+// writeEvent writes an event on a line of its own.
+func writeEvent(w io.Writer, e *flows.Event) error {
+	line, err := json.Marshal(e)
+	if err == nil {
+		_, err = w.Write(append(printable.JSON(line), '\n'))
+	}
+	return err
 }

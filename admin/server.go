@@ -14,6 +14,7 @@ import (
 	"pavise.dev/pavise/admin/anomaly"
 	"pavise.dev/pavise/admin/flows"
 	"pavise.dev/pavise/api"
+	"pavise.dev/pavise/internal/printable"
 	"pavise.dev/pavise/policy"
 	"pavise.dev/pavise/proxy/filter"
 )
@@ -101,7 +102,7 @@ func write(w http.ResponseWriter, status int, v any) {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	_, _ = w.Write(append(text, '\n')) // the client has gone
+	_, _ = w.Write(append(printable.JSON(text), '\n')) // the client has gone
 }
 
 type failure struct {

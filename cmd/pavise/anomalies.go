@@ -111,7 +111,7 @@ func printAnomalies(w io.Writer, page *anomaly.Page) error {
 		for _, e := range a.Evidence {
 			fmt.Fprintf(w, "    %s: %g, usual %g, limit %g\n", clean(e.What), e.Seen, e.Usual, e.Limit)
 		}
-		if _, err := fmt.Fprintf(w, "    $ %s\n", a.Command); err != nil {
+		if _, err := fmt.Fprintf(w, "    $ %s\n", oneLine(a.Command)); err != nil {
 			return err
 		}
 	}

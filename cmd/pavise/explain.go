@@ -167,9 +167,9 @@ func printExplanation(w io.Writer, output string, e *admin.Explanation, all bool
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(t, "verdict\t%s\n", e.Verdict)
 	fmt.Fprintf(t, "reason\t%s\n", e.ReasonID)
-	fmt.Fprintf(t, "\t%s\n", e.Words)
+	fmt.Fprintf(t, "\t%s\n", oneLine(e.Words))
 	if f := cmp.Or(e.Feed, e.Alert); f != nil {
-		fmt.Fprintf(t, "%s\t%s, line %d: %s %s\n", map[bool]string{true: "feed", false: "alert"}[f == e.Feed], f.Name, f.Line, f.Asked, f.Entry)
+		fmt.Fprintf(t, "%s\t%s, line %d: %s %s\n", map[bool]string{true: "feed", false: "alert"}[f == e.Feed], f.Name, f.Line, f.Asked, oneLine(f.Entry))
 	}
 	if e.File != "" {
 		fmt.Fprintf(t, "rule at\t%s:%d\n", e.File, e.Line)
@@ -195,7 +195,7 @@ func printExplanation(w io.Writer, output string, e *admin.Explanation, all bool
 		if s.Matched {
 			mark = strings.ToUpper(string(s.Action))
 		}
-		fmt.Fprintf(t, "  %s\t%s\t%s\n", s.Reason, mark, s.Why)
+		fmt.Fprintf(t, "  %s\t%s\t%s\n", s.Reason, mark, oneLine(s.Why))
 	}
 	return t.Flush()
 }

@@ -65,7 +65,7 @@ func (r *recalled) print(out io.Writer, id, output string, all bool) error {
 	}
 	fmt.Fprintln(out)
 	if r.Explanation == nil {
-		_, err := fmt.Fprintf(out, "the rules cannot be asked here: %s\n", r.Unexplained)
+		_, err := fmt.Fprintf(out, "the rules cannot be asked here: %s\n", oneLine(r.Unexplained))
 		return err
 	}
 	switch d := r.Explanation.Decided; {

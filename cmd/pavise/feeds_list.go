@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -14,6 +13,7 @@ import (
 
 	"pavise.dev/pavise/api"
 	"pavise.dev/pavise/feeds"
+	"pavise.dev/pavise/internal/printable"
 )
 
 func feedsListCommand() *cobra.Command {
@@ -96,7 +96,7 @@ func span(t *metav1.Time, now time.Time, sign int) string {
 }
 
 // oneLine is text for a table.
-func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
+func oneLine(s string) string { return printable.Line(s) }
 
 func feedsShowCommand() *cobra.Command {
 	var from feedsFrom

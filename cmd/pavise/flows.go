@@ -16,6 +16,7 @@ import (
 
 	"pavise.dev/pavise/admin"
 	"pavise.dev/pavise/admin/flows"
+	"pavise.dev/pavise/internal/printable"
 )
 
 // flowsFlags are parameters of a query, by the flag's name where it is another.
@@ -175,7 +176,11 @@ func printFlows(w io.Writer, list []flows.Flow, more bool, layout string) error 
 // printEvent shows one decision.
 func printEvent(w io.Writer, e flows.Event, output string) error {
 	if output == "json" {
-		return json.NewEncoder(w).Encode(e)
+		line, err := json.Marshal(e)
+		if err == nil {
+			_, err = w.Write(append(printable.JSON(line), '\n'))
+		}
+		return err
 	}
 	if e.Lost > 0 {
 		fmt.Fprintf(w, "%d decisions were missed here\n", e.Lost)

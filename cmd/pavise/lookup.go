@@ -80,7 +80,7 @@ func printAnswers(w io.Writer, output string, answers []feeds.Answer) error {
 			fmt.Fprintf(t, "%s\tnot listed\n", a.Asked)
 		}
 		for _, h := range a.Hits {
-			fmt.Fprintf(t, "%s\t%s\t%s\t%d\t%s\t%s\n", a.Asked, h.Feed, h.Action, h.Line, h.Entry, sinceWhen(h))
+			fmt.Fprintf(t, "%s\t%s\t%s\t%d\t%s\t%s\n", a.Asked, h.Feed, h.Action, h.Line, oneLine(h.Entry), sinceWhen(h))
 		}
 	}
 	return t.Flush()

@@ -198,7 +198,7 @@ func (s *controlPlaneStatus) inOrder() bool {
 
 func printNACK(w io.Writer, n *xds.NACK) {
 	if n != nil {
-		fmt.Fprintf(w, "refused\t%v: %s\n", n.Resources, n.Message)
+		fmt.Fprintf(w, "refused\t%v: %s\n", n.Resources, oneLine(n.Message))
 	}
 }
 

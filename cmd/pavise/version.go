@@ -12,6 +12,7 @@ import (
 
 	"pavise.dev/pavise/api"
 	"pavise.dev/pavise/internal/envoy"
+	"pavise.dev/pavise/internal/printable"
 )
 
 func versionCommand() *cobra.Command {
@@ -60,9 +61,14 @@ func envoyLine(version, path, pinned string) string {
 
 // writeJSON writes v for programs, readable for people.
 func writeJSON(w io.Writer, v any) error {
-	e := json.NewEncoder(w)
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
 	e.SetIndent("", "  ")
-	return e.Encode(v)
+	if err := e.Encode(v); err != nil {
+		return err
+	}
+	_, err := w.Write(printable.JSON(b.Bytes()))
+	return err
 }
 
 // outputFlag adds -o to a command that writes text or, asked for json, what writeJSON makes. YAML

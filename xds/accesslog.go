@@ -39,7 +39,7 @@ func accessLog(name string, m proto.Message) []*accesslogv3.AccessLog {
 
 func httpAccessLog(listener string, rec recorded) (string, proto.Message) {
 	return "envoy.access_loggers.http_grpc", &grpclogv3.HttpGrpcAccessLogConfig{
-		CommonConfig: commonLog(listener),
+		CommonConfig: commonLog(listener + rec.mark()),
 		// The entry itself has an enumeration, without most methods there are.
 		AdditionalRequestHeadersToLog: append([]string{":method"}, rec.names()...),
 	}

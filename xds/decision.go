@@ -19,7 +19,7 @@ import (
 const notResolved = "dns_resolution_failure"
 
 func httpDecision(of logOf, e *accesslogv3.HTTPAccessLogEntry) decisions.Record {
-	d := common(of.name, of, httpRBAC, e.GetCommonProperties())
+	d := common(of, httpRBAC, e.GetCommonProperties())
 	d.Method = e.GetRequest().GetRequestHeaders()[":method"]
 	d.Host = e.GetRequest().GetAuthority()
 	var query string
@@ -72,14 +72,13 @@ func proxied(authority string, p *accesslogv3.AccessLogCommon) string {
 // from the same rules: Envoy has no place to leave one when it chooses a filter chain.
 func tcpDecision(of logOf, e *accesslogv3.TCPAccessLogEntry) decisions.Record {
 	p := e.GetCommonProperties()
-	name, denied := strings.CutSuffix(of.name, deniedSuffix)
-	d := common(name, of, "", p)
+	d := common(of, "", p)
 	d.Detail = p.GetConnectionTerminationDetails()
 	if d.Verdict != "" {
 		return d // the feeds denied it, before the chain could
 	}
 	d.Verdict = policy.Allowed
-	if denied {
+	if of.denied {
 		d.Verdict = policy.Denied
 	}
 	source, err := netip.ParseAddrPort(d.Source)
@@ -91,7 +90,7 @@ func tcpDecision(of logOf, e *accesslogv3.TCPAccessLogEntry) decisions.Record {
 		req.Destination, req.Port = to.Addr(), to.Port()
 	}
 	if of.rules == nil {
-		if k := of.reasons.listener(name); k != nil {
+		if k := of.reasons.listener(of.listener); k != nil {
 			because(&d, k.reason(req))
 		}
 		return d
@@ -108,12 +107,12 @@ func tcpDecision(of logOf, e *accesslogv3.TCPAccessLogEntry) decisions.Record {
 }
 
 // common reads what the module and the RBAC filter left in the metadata.
-func common(name string, of logOf, filter string, p *accesslogv3.AccessLogCommon) decisions.Record {
+func common(of logOf, filter string, p *accesslogv3.AccessLogCommon) decisions.Record {
 	d := decisions.Record{
 		Time:        p.GetStartTime().AsTime(),
 		From:        decisions.Envoy,
-		Workload:    path.Dir(name),
-		Listener:    name,
+		Workload:    path.Dir(of.listener),
+		Listener:    of.listener,
 		Source:      address(p.GetDownstreamDirectRemoteAddress()),
 		Destination: address(p.GetUpstreamRemoteAddress()),
 		ServerName:  p.GetTlsProperties().GetTlsSniHostname(),
@@ -122,7 +121,7 @@ func common(name string, of logOf, filter string, p *accesslogv3.AccessLogCommon
 	transparent := false
 	if l := of.rules; l != nil {
 		d.Direction, transparent = l.Direction, l.Traffic == policy.Transparent
-	} else if k := of.reasons.listener(name); k != nil {
+	} else if k := of.reasons.listener(of.listener); k != nil {
 		d.Direction, transparent = k.direction, k.transparent
 	}
 	if transparent {

@@ -78,7 +78,7 @@ func (r *Resources) hardenedHCM(name string, l *policy.Listener) *hcmv3.HttpConn
 		PreserveExternalRequestId:  true,
 		ServerHeaderTransformation: hcmv3.HttpConnectionManager_PASS_THROUGH,
 		LocalReplyConfig:           denialReplies(r.options.HideReasons),
-		AccessLog:                  accessLog(httpAccessLog(name, r.deciders[name].recorded)),
+		AccessLog:                  accessLog(httpAccessLog(name, recordedBy(l.Program))),
 	}
 }
 

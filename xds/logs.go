@@ -12,16 +12,15 @@ import (
 	"pavise.dev/pavise/xds/internal/delta"
 )
 
-// decider is that of the node whose log it is, or nil: it may have been
+// decider is the policy listener of the node whose log it is, or nil: it may have been
 // given it now, or before that.
-func (s *Server) decider(node, logName string) *decider {
-	name := strings.TrimSuffix(logName, deniedSuffix)
+func (s *Server) decider(node, listener string) *policy.Listener {
 	latest, before := s.hub.Contents(node)
 	for _, c := range []*delta.Content{latest, before} {
 		if c == nil {
 			continue
 		}
-		if l := c.Owner.(*content).deciders[name]; l != nil {
+		if l := c.Owner.(*content).deciders[listener]; l != nil {
 			return l
 		}
 	}
@@ -39,25 +38,21 @@ type logService struct {
 // listeners that it was given, and no other.
 func (s *logService) StreamAccessLogs(stream accesslogv3.AccessLogService_StreamAccessLogsServer) error {
 	proven := provenNode(stream.Context())
-	listener, node := "", proven
+	var of logOf
+	node := proven
 	for {
 		m, err := stream.Recv()
 		if err != nil {
 			return nil //nolint:nilerr // the stream ended; Envoy opens another
 		}
 		if id := m.GetIdentifier(); id != nil {
-			listener = id.GetLogName()
+			of = logNamed(id.GetLogName())
 			if proven == "" {
 				node = id.GetNode().GetId() // as trustworthy as the socket
 			}
 		}
-		decider := s.server.decider(node, listener)
-		if proven != "" && decider == nil {
+		if of.rules = s.server.decider(node, of.listener); proven != "" && of.rules == nil {
 			return status.Errorf(codes.PermissionDenied, "node %q was given no listener of the name that the log has", proven)
-		}
-		of := logOf{name: listener}
-		if decider != nil {
-			of.rules, of.recorded = decider.rules, decider.recorded
 		}
 		decode(of, m, s.server.config.Decisions)
 	}
@@ -65,13 +60,23 @@ func (s *logService) StreamAccessLogs(stream accesslogv3.AccessLogService_Stream
 
 // logOf says what a log is of.
 type logOf struct {
-	// name of the log: that of the listener, or with deniedSuffix.
-	name string
+	// listener of which it is; denied says that it is of what was denied there.
+	listener string
+	denied   bool
 	// rules of the listener, or where they are not known, where to find what Envoy has.
 	rules   *policy.Listener
 	reasons *reasons
 	// recorded is what of requests is recorded.
 	recorded recorded
+}
+
+// logNamed reads the name of a log.
+func logNamed(name string) logOf {
+	if l, mark, ok := strings.Cut(name, recordedMark); ok {
+		return logOf{listener: l, recorded: recordedIn(mark)}
+	}
+	l, denied := strings.CutSuffix(name, deniedSuffix)
+	return logOf{listener: l, denied: denied}
 }
 
 // decode reads the decisions in a message of Envoy's access log.

@@ -2,7 +2,6 @@ package xds
 
 import (
 	"slices"
-	"strings"
 	"sync"
 
 	matcherv3 "github.com/cncf/xds/go/xds/type/matcher/v3"
@@ -33,6 +32,7 @@ type reasons struct {
 
 	mu    sync.Mutex
 	known map[string]*known
+	logs  map[string]logOf // by their names
 }
 
 // known is what there is to know of a listener.
@@ -41,7 +41,6 @@ type known struct {
 	tree        *matcherv3.Matcher // nil where there is one filter chain
 	direction   policy.Direction
 	transparent bool
-	recorded    recorded
 }
 
 // AccessLogMessage is one of Envoy's access log service.
@@ -51,14 +50,27 @@ type AccessLogMessage = accesslogv3.StreamAccessLogsMessage
 // such as package xds/relay: it calls each with every decision in a message, which has to
 // have an identifier.
 func AccessLog(listeners Listeners, each func(decisions.Record)) func(*AccessLogMessage) {
-	r := &reasons{listeners: listeners, known: map[string]*known{}}
+	r := &reasons{listeners: listeners, known: map[string]*known{}, logs: map[string]logOf{}}
 	return func(m *AccessLogMessage) {
-		of := logOf{name: m.GetIdentifier().GetLogName(), reasons: r}
-		if k := r.listener(strings.TrimSuffix(of.name, deniedSuffix)); k != nil {
-			of.recorded = k.recorded
-		}
+		of := r.log(m.GetIdentifier().GetLogName())
 		decode(of, m, each)
 	}
+}
+
+// log is what a log is of, by its name.
+func (r *reasons) log(name string) logOf {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	of, ok := r.logs[name]
+	if !ok {
+		if len(r.logs) >= maxKnown {
+			clear(r.logs)
+		}
+		of = logNamed(name)
+		of.reasons = r
+		r.logs[name] = of
+	}
+	return of
 }
 
 // reason for what became of a connection; empty if it cannot be found.
@@ -96,7 +108,7 @@ func (r *reasons) listener(name string) *known {
 	if len(r.known) >= maxKnown {
 		clear(r.known)
 	}
-	k := &known{version: version, tree: l.GetFilterChainMatcher(), direction: policy.Ingress, recorded: recordedIn(l)}
+	k := &known{version: version, tree: l.GetFilterChainMatcher(), direction: policy.Ingress}
 	if l.GetTrafficDirection() == corev3.TrafficDirection_OUTBOUND {
 		k.direction = policy.Egress
 	}

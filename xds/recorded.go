@@ -6,10 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
-	"google.golang.org/protobuf/types/known/structpb"
-
 	"pavise.dev/pavise/internal/decisions"
 	"pavise.dev/pavise/internal/secret"
 	"pavise.dev/pavise/policy"
@@ -47,41 +43,42 @@ func recordedBy(p *policy.Program) recorded {
 	return out
 }
 
-// Keys of the metadata of a filter chain that says what is recorded, for who reads the log of
-// a listener without its rules.
-const (
-	recordedMetadata = "pavise.recorded"
-	headersField     = "headers"
-	queryField       = "query"
-)
+// recordedMark begins, in the name of a log, what is recorded in it. It stands there so that
+// whoever reads a log knows, without the rules: while one filter chain takes the place of
+// another, there are two logs of a listener that differ in it.
+const recordedMark = "#recorded?"
 
-// metadata is nil where nothing is recorded.
-func (r recorded) metadata() *corev3.Metadata {
+// mark is the end of the name of a log; empty where nothing is recorded.
+func (r recorded) mark() string {
 	if len(r.headers)+len(r.query) == 0 {
-		return nil
+		return ""
 	}
-	object := func(m map[string]bool) *structpb.Value {
-		fields := make(map[string]*structpb.Value, len(m))
-		for name, value := range m {
-			fields[name] = structpb.NewBoolValue(value)
+	v := url.Values{}
+	for place, names := range map[string]map[string]bool{"header": r.headers, "query": r.query} {
+		for _, name := range slices.Sorted(maps.Keys(names)) {
+			key := place
+			if !names[name] {
+				key += "-present"
+			}
+			v.Add(key, name)
 		}
-		return structpb.NewStructValue(&structpb.Struct{Fields: fields})
 	}
-	return &corev3.Metadata{FilterMetadata: map[string]*structpb.Struct{recordedMetadata: {
-		Fields: map[string]*structpb.Value{headersField: object(r.headers), queryField: object(r.query)},
-	}}}
+	return recordedMark + v.Encode()
 }
 
-// recordedIn reads the metadata of a listener's filter chains.
-func recordedIn(l *listenerv3.Listener) recorded {
+// recordedIn reads the end of the name of a log. What cannot be read records nothing.
+func recordedIn(mark string) recorded {
+	v, err := url.ParseQuery(mark)
+	if err != nil {
+		return recorded{}
+	}
 	out := recorded{headers: map[string]bool{}, query: map[string]bool{}}
-	for _, c := range l.GetFilterChains() {
-		fields := c.GetMetadata().GetFilterMetadata()[recordedMetadata].GetFields()
-		for name, value := range fields[headersField].GetStructValue().GetFields() {
-			out.headers[name] = value.GetBoolValue()
+	for place, names := range map[string]map[string]bool{"header": out.headers, "query": out.query} {
+		for _, name := range v[place+"-present"] {
+			names[name] = false
 		}
-		for name, value := range fields[queryField].GetStructValue().GetFields() {
-			out.query[name] = value.GetBoolValue()
+		for _, name := range v[place] {
+			names[name] = true
 		}
 	}
 	return out

@@ -31,8 +31,9 @@ type Resources struct {
 	options Options
 	// feedsClosed is that of the workload that is being translated.
 	feedsClosed bool
-	// deciders are by the names of listeners.
-	deciders map[string]*decider
+	// deciders are the policy listeners by name, to give reasons for what Envoy only
+	// reports a verdict on.
+	deciders map[string]*policy.Listener
 
 	sealing *sealing // by the lock of sealings
 }
@@ -41,14 +42,7 @@ type Resources struct {
 // who has them.
 type content struct {
 	*delta.Content
-	deciders map[string]*decider
-}
-
-// decider is a policy listener, to give reasons for what Envoy only reports a verdict on, and
-// what is recorded of its requests.
-type decider struct {
-	rules    *policy.Listener
-	recorded recorded
+	deciders map[string]*policy.Listener
 }
 
 // sealing is the sealed form of resources, made once. It is not that of a copy of them, which
@@ -141,7 +135,7 @@ func Translate(m *policy.Model, workloads []*policy.Workload, o Options) (*Resou
 		Stats:      map[string]matcher.Stats{},
 		Digest:     m.Digest,
 		options:    o,
-		deciders:   map[string]*decider{},
+		deciders:   map[string]*policy.Listener{},
 	}
 	for _, w := range workloads {
 		r.feedsClosed = w.FeedsClosed
@@ -157,26 +151,20 @@ func Translate(m *policy.Model, workloads []*policy.Workload, o Options) (*Resou
 // listener adds what one listener needs.
 func (r *Resources) listener(w *policy.Workload, l *policy.Listener) error {
 	name := ListenerName(w, l)
-	rec := recordedBy(l.Program)
-	r.deciders[name] = &decider{l, rec}
-	var err error
+	r.deciders[name] = l
 	switch l.Traffic {
 	case policy.Proxy:
-		err = r.proxy(name, l)
+		return r.proxy(name, l)
 	case policy.Transparent:
 		if !r.options.Module {
 			return errors.New("transparent listeners need the module, which looks up the names of a destination, and there is none")
 		}
-		err = r.transparent(name, l)
+		return r.transparent(name, l)
 	case policy.HTTP:
-		err = r.inboundHTTP(name, l)
+		return r.inboundHTTP(name, l)
 	default:
 		return r.inboundTCP(name, l)
 	}
-	if err == nil {
-		r.Listeners[name].FilterChains[0].Metadata = rec.metadata() // the one for HTTP
-	}
-	return err
 }
 
 // ListenerName is NAMESPACE/WORKLOAD/LISTENER; decisions are logged under it.

@@ -19,6 +19,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
+	"pavise.dev/pavise/policy"
 	"pavise.dev/pavise/xds/internal/delta"
 )
 
@@ -77,7 +78,7 @@ func remote(t *testing.T, c ServerConfig) (s *Server, dial func(certs ...tls.Cer
 func resources(name string) *Resources {
 	return &Resources{
 		Digest: name, Listeners: map[string]*listenerv3.Listener{name: {Name: name}},
-		deciders: map[string]*decider{name: {}},
+		deciders: map[string]*policy.Listener{name: {}},
 	}
 }
 

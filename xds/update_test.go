@@ -277,3 +277,55 @@ func TestDeniedTCPNeverReachesUpstream(t *testing.T) {
 	default:
 	}
 }
+
+// TestNewHeaderIsAskedFor: a rule by a header that none asked for before has Envoy log that
+// header, for which it replaces one filter chain: no request fails, and no other connection is
+// closed. What comes by a connection that is older is decided by the rule, and recorded without
+// the header.
+func TestNewHeaderIsAskedFor(t *testing.T) {
+	s := envoytest.Start(t)
+	upstream := echo(t)
+	web := envoytest.Upstream(t)
+	text := strings.Replace(workload, `UPSTREAM"}`, web.String()+`"}`, 1)
+	policyOf := func(more string) *policy.Model {
+		return model(t, s, upstream, text+`
+apiVersion: pavise.dev/v1alpha1
+kind: AccessPolicy
+metadata: {name: p, namespace: shop}
+spec:
+  ingress:
+    - {name: tcp, action: Allow, ports: [{port: 8081}]}
+    - {name: http, action: Allow, ports: [{port: 8080}]`+more+`}
+`)
+	}
+	s.Apply(t, policyOf(""))
+	tcp, err := net.Dial("tcp", netip.AddrPortFrom(s.Addr, 8081).String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tcp.Close()
+	pingPong(t, tcp)
+	c := envoytest.NewClient(t, netip.MustParseAddr("127.0.0.1"), netip.AddrPortFrom(s.Addr, 8080))
+	defer c.Close()
+	for i, name := range []string{"x-one", "x-two", "x-three"} {
+		s.Apply(t, policyOf(fmt.Sprintf(", http: [{headers: [{name: %s, exact: yes}]}]", name)))
+		id := fmt.Sprintf("asked-%d", i)
+		for j, want := range map[string]int{"yes": 200, "no": 403} {
+			if got := c.Send("GET", "GET / HTTP/1.1\r\nHost: shop\r\n"+name+": "+j+"\r\nx-request-id: "+id+j+"\r\n\r\n").Status; got != want {
+				t.Fatalf("%s: %s gets %d", name, j, got)
+			}
+			s.Decision(t, id+j)
+		}
+		c.Close()
+		if got := c.Send("GET", "GET / HTTP/1.1\r\nHost: shop\r\n"+name+": yes\r\nx-request-id: "+id+"\r\n\r\n").Status; got != 200 {
+			t.Fatalf("%s: %d", name, got)
+		}
+		if r := s.Decision(t, id); string(r.Headers) != name+": yes" {
+			t.Errorf("by a new connection is recorded %q", r.Headers)
+		}
+		pingPong(t, tcp)
+	}
+	if st := stats(t, s, "listener_manager"); st["listener_manager.total_listeners_draining"] != "0" || st["listener_manager.listener_in_place_updated"] == "0" {
+		t.Errorf("listeners: %v", st)
+	}
+}

@@ -75,7 +75,7 @@ func (r *recalled) print(out io.Writer, id, output string, all bool) error {
 	case d.Changed && len(d.Lacks) > 0:
 		fmt.Fprintf(out, "now it comes out otherwise: the policies have changed, or it depends on what is not recorded: %s\n\n", clean(strings.Join(d.Lacks, ", ")))
 	case d.Changed:
-		fmt.Fprintf(out, "now it comes out otherwise: the policies or feeds have changed since\n\n")
+		fmt.Fprintf(out, "now it comes out otherwise: the policies or feeds have changed since, or a rule asks for what was not recorded yet\n\n")
 	}
 	return printExplanation(out, output, r.Explanation, all)
 }

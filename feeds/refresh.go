@@ -139,9 +139,19 @@ func (k *keeper) attempt(ctx context.Context, c *fetch.Client, secrets Secrets, 
 		prev = guard.Counts{}
 	}
 	if err := k.guard.Whole(prev, next.Counts); err != nil {
-		return got.RetryAfter, contentHint(err, got.ContentType)
+		return got.RetryAfter, contentHint(withExample(err, next.Left), got.ContentType)
 	}
 	return got.RetryAfter, k.keep(r, st, next, got, temp)
+}
+
+// withExample adds the first entry that was left out to why a body is not believed.
+func withExample(err error, left []api.FeedLeftOut) error {
+	var refused *guard.Refused
+	if len(left) == 0 || !errors.As(err, &refused) {
+		return err
+	}
+	first := left[0]
+	return &guard.Refused{Guard: refused.Guard, Reason: fmt.Sprintf("%s; line %d, %.80q: %s", refused.Reason, first.Line, first.Text, first.Reason)}
 }
 
 // intact says whether the last good is there in its full length. Its digest is compared

@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,6 +11,7 @@ import (
 	"go.uber.org/goleak"
 
 	"pavise.dev/pavise/internal/envoy"
+	"pavise.dev/pavise/test/programs"
 )
 
 // limit bounds every wait; a test that meets it has failed.
@@ -26,14 +26,14 @@ func TestMain(m *testing.M) {
 	}))
 }
 
-// programs are what is tested, in a folder that any user may read.
-type programs struct{ dir, pavise, module, envoy string }
+// tested is what is tested, in a folder that any user may read.
+type tested struct{ dir, pavise, module, envoy string }
 
 // needed is set by the first test that is not skipped; without it nothing is built.
 var needed bool
 
 // build makes the programs once.
-var build = sync.OnceValues(func() (p programs, err error) {
+var build = sync.OnceValues(func() (p tested, err error) {
 	if !needed {
 		return p, nil
 	}
@@ -43,21 +43,11 @@ var build = sync.OnceValues(func() (p programs, err error) {
 	if err := os.Chmod(p.dir, 0o755); err != nil {
 		return p, err
 	}
-	p.pavise, p.module, p.envoy = filepath.Join(p.dir, "pavise"), filepath.Join(p.dir, "libpavise.so"), filepath.Join(p.dir, "envoy")
-	for _, b := range []struct {
-		cgo  string
-		args []string
-	}{
-		{"0", []string{"build", "-trimpath", "-o", p.pavise, "./cmd/pavise"}},
-		{"1", []string{"build", "-trimpath", "-buildmode=c-shared", "-ldflags", "-s -w", "-o", p.module, "./proxy/module"}},
-	} {
-		cmd := exec.Command("go", b.args...)
-		cmd.Dir = "../.."
-		cmd.Env = append(os.Environ(), "CGO_ENABLED="+b.cgo)
-		if out, err := cmd.CombinedOutput(); err != nil {
-			return p, fmt.Errorf("go %v: %w\n%s", b.args, err, out)
-		}
+	made, err := programs.Build(p.dir)
+	if err != nil {
+		return p, err
 	}
+	p.pavise, p.module, p.envoy = made.Pavise, made.Module, filepath.Join(p.dir, "envoy")
 	found, err := envoy.Find("")
 	if err != nil {
 		return p, err
@@ -78,7 +68,7 @@ func share(from, to string) error {
 }
 
 // built is the programs, or the test is skipped.
-func built(t *testing.T) programs {
+func built(t *testing.T) tested {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("network namespaces and other users need root")

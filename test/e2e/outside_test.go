@@ -23,7 +23,7 @@ import (
 // says where it was reached, and all that reaches one is noted.
 type world struct {
 	*netlab.Lab
-	programs
+	tested
 	t   *testing.T
 	ca  *authority
 	dir string // of what runs here
@@ -46,7 +46,7 @@ var speakFirst = []int{25, 3306, 4443, 4444, 15001}
 func newWorld(t *testing.T, o netlab.Options) *world {
 	t.Helper()
 	p := built(t)
-	w := &world{Lab: netlab.New(t, o), programs: p, t: t, ca: newAuthority(t), dir: folder(t), families: []family{ipv4, ipv6}}
+	w := &world{Lab: netlab.New(t, o), tested: p, t: t, ca: newAuthority(t), dir: folder(t), families: []family{ipv4, ipv6}}
 	if o.NoIPv6 {
 		w.families = w.families[:1]
 	}

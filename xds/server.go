@@ -29,6 +29,10 @@ type ServerConfig struct {
 	// Decisions is called for every decision that an Envoy reports, from several
 	// goroutines; it must not block. Nil drops them.
 	Decisions func(decisions.Record)
+	// Pushes is asked, for each Envoy that is given resources, for somebody who wants to know
+	// what becomes of them; it and the function may be nil. The context is that of Set.
+	Pushes func(ctx context.Context, node, digest string) Push
+
 	// Logger is told of NACKs and of streams; nil is silent.
 	Logger *slog.Logger
 
@@ -91,9 +95,27 @@ func (s *Server) Set(ctx context.Context, node string, r *Resources) error {
 	if err != nil {
 		return err
 	}
-	s.hub.Set(node, c.Content)
+	var p Push
+	if s.config.Pushes != nil {
+		p = s.config.Pushes(ctx, node, r.Digest)
+	}
+	s.hub.Push(node, c.Content, p)
 	return nil
 }
+
+// Push is told what became of resources that an Envoy was given.
+type Push = delta.Push
+
+// Outcome is what became of them.
+type Outcome = delta.Outcome
+
+// Outcomes.
+const (
+	InForce  = delta.InForce
+	Refused  = delta.Refused
+	Replaced = delta.Replaced
+	Away     = delta.Away
+)
 
 // Forget drops what an Envoy was given. If it is connected it keeps what it has, and its
 // stream goes on until it ends or its credentials do.

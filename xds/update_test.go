@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -165,10 +166,32 @@ func TestUnchangedIsNotSentAgain(t *testing.T) {
 	}
 }
 
+// pushLog keeps what became of pushes.
+type pushLog struct {
+	mu  sync.Mutex
+	all []string
+}
+
+func (l *pushLog) push(context.Context, string, string) xds.Push { return l }
+
+// Ended implements xds.Push.
+func (l *pushLog) Ended(o xds.Outcome, words string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.all = append(l.all, strings.TrimSpace(string(o)+" "+words))
+}
+
+func (l *pushLog) words() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.DeleteFunc(slices.Clone(l.all), func(s string) bool { return s == string(xds.Away) })
+}
+
 // TestNACKKeepsLastGood offers a policy that Envoy refuses: the last good stays, the
 // refusal is counted and shown in Envoy's words, and a good one mends it.
 func TestNACKKeepsLastGood(t *testing.T) {
-	s := envoytest.Start(t)
+	var became pushLog
+	s := envoytest.Start(t, envoytest.Pushes(became.push))
 	up := envoytest.Upstream(t)
 	s.Apply(t, model(t, s, up, allowPath("/good")))
 	bad, err := xds.Translate(model(t, s, up, allowPath("/bad")), model(t, s, up, allowPath("/bad")).Workloads, xds.Options{Resolver: s.Resolver})
@@ -212,6 +235,9 @@ func TestNACKKeepsLastGood(t *testing.T) {
 	}
 	if st := s.Server.Status(envoytest.Node); st.NACK != nil || !st.InForce() {
 		t.Errorf("the refusal is still shown: %+v", st)
+	}
+	if got := became.words(); len(got) != 3 || got[0] != "in-force" || !strings.HasPrefix(got[1], "refused ") || got[2] != "in-force" {
+		t.Errorf("the pushes became %q", got)
 	}
 }
 

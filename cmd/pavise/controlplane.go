@@ -20,6 +20,7 @@ import (
 	"pavise.dev/pavise/api"
 	"pavise.dev/pavise/internal/decisions"
 	"pavise.dev/pavise/internal/servertls"
+	"pavise.dev/pavise/internal/tracing"
 	"pavise.dev/pavise/internal/watch"
 	"pavise.dev/pavise/policy"
 	"pavise.dev/pavise/proxy/filter"
@@ -31,6 +32,7 @@ type controlPlaneOptions struct {
 	listen, listenFeeds   string // none for none
 	tls                   servertls.Files
 	hideReasons           bool
+	tracing               tracingFlags
 	log                   *slog.Logger
 }
 
@@ -39,6 +41,7 @@ type controlPlane struct {
 	controlPlaneOptions
 	policies *folder
 	server   *xds.Server
+	tracer   *tracing.Tracer // nil for none
 	feeds    *feedKeeper
 	feedPages
 	served   *feedServer
@@ -106,6 +109,7 @@ certificate, a folder or the cluster cannot be had.`,
 	f.BoolVar(&onKubernetes, "kubernetes", false, "take policies, feeds and workloads from a cluster")
 	k.register(f)
 	hideReasonsFlag(f, &o.hideReasons)
+	o.tracing.register(f)
 	f.StringVar(&o.runDir, "run-dir", defaultRunDir(), "directory for sockets")
 	stateFlag(cmd, &o.state)
 	f.StringVar(&logLevel, "log-level", "info", "debug, info, warn or error")
@@ -143,10 +147,13 @@ func newControlPlane(o controlPlaneOptions) (*controlPlane, error) {
 	if c.tlsFiles, err = servertls.New(o.tls, o.log, "h2", "http/1.1"); err != nil {
 		return nil, failed(err)
 	}
+	if c.tracer, err = o.tracing.open(o.log); err != nil {
+		return nil, err
+	}
 	if c.served, err = newFeedServer(c.feeds, o.state, o.log.With("from", "feeds")); err != nil {
 		return nil, failed(err)
 	}
-	c.server = xds.NewServer(xds.ServerConfig{Socket: filepath.Join(o.runDir, "xds.sock"), Decisions: c.decision, Logger: o.log})
+	c.server = xds.NewServer(xds.ServerConfig{Socket: filepath.Join(o.runDir, "xds.sock"), Decisions: c.decision, Pushes: pushes(c.tracer), Logger: o.log})
 	if err := c.feeds.set(c.policies.inUse().set, c.policies.inUse().model); err != nil {
 		c.served.close()
 		return nil, failed(err)
@@ -160,13 +167,17 @@ func newControlPlane(o controlPlaneOptions) (*controlPlane, error) {
 func (c *controlPlane) run(ctx context.Context) error {
 	defer c.feeds.close()
 	defer c.served.close()
-	if err := c.offer(ctx); err != nil {
+	offered, end := c.tracer.Change(ctx, tracing.Text("digest", c.policies.inUse().model.Digest))
+	err := c.offer(offered)
+	end(err)
+	if err != nil {
 		return err
 	}
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return c.serveAgents(gctx) })
 	g.Go(func() error { return c.served.serve(gctx, c.listenFeeds, c.tlsFiles.Config(), nil) })
 	g.Go(func() error { return c.server.Run(gctx) })
+	g.Go(func() error { return runTracing(gctx, c.tracer) })
 	g.Go(func() error { return admin.Serve(gctx, adminSocket(c.runDir), c) })
 	g.Go(func() error { return watch.Folder(gctx, c.config, c.log, func() { c.reload(gctx) }) })
 	g.Go(func() error { return c.feeds.run(gctx) })
@@ -201,17 +212,28 @@ func (c *controlPlane) offer(ctx context.Context) error {
 
 func (c *controlPlane) reload(ctx context.Context) {
 	before := c.policies.inUse()
-	if !c.policies.reload() {
+	offered, end := c.tracer.Change(ctx)
+	compiled := c.tracer.Stage(offered, "compile")
+	ok := c.policies.reload()
+	compiled()
+	if !ok {
+		end(errors.New("the folder has errors, the last good stays in force"))
 		return
 	}
 	now := c.policies.inUse()
 	if err := c.feeds.set(now.set, now.model); err != nil {
 		c.log.Error("the feeds of the folder could not be taken; those of before stay", "error", err)
 	}
+	digest := tracing.Text("digest", now.model.Digest)
 	if now.model.Digest == before.model.Digest && now.target == before.target {
+		end(nil, digest)
 		return
 	}
-	if err := c.offer(ctx); err != nil && ctx.Err() == nil {
+	set := c.tracer.Stage(offered, "set")
+	err := c.offer(offered)
+	set()
+	end(err, digest)
+	if err != nil && ctx.Err() == nil {
 		c.log.Error("the new policies could not be offered to every agent", "error", err)
 		return
 	}

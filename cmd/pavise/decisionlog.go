@@ -80,11 +80,11 @@ func (d *decisionFlags) open(ctx context.Context, stdout io.Writer, log *slog.Lo
 }
 
 func (d *decisionFlags) collector() (decisions.Sink, error) {
-	u, err := url.Parse(d.otlp)
-	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return nil, &exitError{exitUsage, fmt.Errorf("--decisions-otlp %q: it is https://HOST:PORT or http://HOST:PORT", d.otlp)}
+	host, insecure, err := collectorAt(d.otlp)
+	if err != nil {
+		return nil, &exitError{exitUsage, fmt.Errorf("--decisions-otlp %w", err)}
 	}
-	c := otlp.Config{Endpoint: u.Host, Insecure: u.Scheme == "http"}
+	c := otlp.Config{Endpoint: host, Insecure: insecure}
 	if d.otlpHeader != "" {
 		value, err := os.ReadFile(d.otlpHeader)
 		if err != nil {
@@ -97,6 +97,15 @@ func (d *decisionFlags) collector() (decisions.Sink, error) {
 		return nil, failed(fmt.Errorf("--decisions-otlp: %w", err))
 	}
 	return sink, nil
+}
+
+// collectorAt reads where a collector is.
+func collectorAt(address string) (host string, insecure bool, err error) {
+	u, err := url.Parse(address)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return "", false, fmt.Errorf("%q: it is https://HOST:PORT or http://HOST:PORT", address)
+	}
+	return u.Host, u.Scheme == "http", nil
 }
 
 // reopenOnHangup opens the file again after SIGHUP, when somebody else has rotated it.

@@ -45,6 +45,7 @@ import (
 	"pavise.dev/pavise/injector/admission"
 	"pavise.dev/pavise/internal/decisions"
 	"pavise.dev/pavise/internal/servertls"
+	"pavise.dev/pavise/internal/tracing"
 	"pavise.dev/pavise/kube/certs"
 	"pavise.dev/pavise/kube/identity"
 	"pavise.dev/pavise/kube/source"
@@ -117,6 +118,7 @@ type clusterPlane struct {
 	certs    *certs.Manager
 	given    *servertls.Certificates // nil where Pavise makes its own
 	injector atomic.Pointer[injector.Config]
+	tracer   *tracing.Tracer // nil for none
 	feeds    *feedKeeper
 	feedPages
 	served *feedServer
@@ -310,10 +312,13 @@ func (c *clusterPlane) watch() error {
 	}); err != nil {
 		return err
 	}
+	if c.tracer, err = c.tracing.open(c.log); err != nil {
+		return err
+	}
 	c.server = xds.NewServer(xds.ServerConfig{
-		Socket: filepath.Join(c.runDir, "xds.sock"), Decisions: c.decision, Token: c.token, Logger: c.log,
+		Socket: filepath.Join(c.runDir, "xds.sock"), Decisions: c.decision, Token: c.token, Pushes: pushes(c.tracer), Logger: c.log,
 	})
-	c.fleet = fleet.New(fleet.Config{Server: c.server, Options: xds.Options{Resolver: xds.DefaultResolver, Module: true, HideReasons: c.hideReasons}, Logger: c.log.With("from", "fleet")})
+	c.fleet = fleet.New(fleet.Config{Server: c.server, Options: xds.Options{Resolver: xds.DefaultResolver, Module: true, HideReasons: c.hideReasons}, Stage: c.tracer.Stage, Logger: c.log.With("from", "fleet")})
 	c.source, err = source.New(source.Config{
 		Options: source.Options{
 			Revision: c.revision, NetworkPolicies: c.networkPolicies, ClusterNetworkPolicies: c.clusterNetworkPolicies,
@@ -326,8 +331,13 @@ func (c *clusterPlane) watch() error {
 
 // apply takes over what the cluster is now.
 func (c *clusterPlane) apply(ctx context.Context, u fleet.Update) error {
-	report, err := c.fleet.Apply(ctx, u)
-	if report != nil {
+	traced, end := c.tracer.Change(ctx, tracing.Number("joined", len(u.Nodes)), tracing.Number("left", len(u.Left)))
+	report, err := c.fleet.Apply(traced, u)
+	if report == nil {
+		end(err)
+	} else {
+		end(err, tracing.Text("digest", c.fleet.Model().Digest), tracing.Number("translated", report.Translated),
+			tracing.Number("problems", len(report.Problems)), tracing.Number("held", len(report.Held)))
 		c.mu.Lock()
 		c.taken, c.report = u.Set, report
 		converted := c.converted

@@ -119,6 +119,10 @@ func (m clusterMetrics) Collect(ch chan<- prometheus.Metric) {
 		c.counter(descAdmission, float64(a.N), a.Path, a.Outcome, a.Reason)
 	}
 	c.counter(descDenied, float64(p.denied.Load()))
+	if p.tracer != nil {
+		c.counter(descTraced, float64(p.tracer.Sent()), "sent")
+		c.counter(descTraced, float64(p.tracer.Dropped()), "dropped")
+	}
 	c.feeds(p.feeds.status())
 }
 

@@ -49,6 +49,7 @@ func (c *clusterPlane) run(ctx context.Context) error {
 	g.Go(func() error { return c.feeds.run(ctx) })
 	g.Go(func() error { return c.lately.run(ctx) })
 	g.Go(func() error { return c.status.Run(ctx) })
+	g.Go(func() error { return runTracing(ctx, c.tracer) })
 	// Pods are admitted before the inventory is complete: that takes their namespace only.
 	g.Go(func() error { return c.serveWebhooks(ctx) })
 	g.Go(func() error {

@@ -60,6 +60,8 @@ var (
 	descDecisions = metric("decisions_total", "Decisions, by output and by what became of them.", "output", "verdict", "outcome")
 	descQueued    = metric("decisions_queued", "Records that wait for an output.", "output")
 
+	descTraced = metric("tracing_spans_total", "Spans of traces, by what became of them.", "outcome")
+
 	descFlows        = metric("flows", "Flows that are kept.")
 	descFlowBytes    = metric("flows_bytes", "What they take, as the store counts it.")
 	descFlowsGone    = metric("flows_evicted_total", "Flows that made room for others, by verdict.", "verdict")

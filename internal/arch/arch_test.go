@@ -48,7 +48,7 @@ var direct = map[string][]string{
 	"github.com/mdlayher/netlink":            {"proxy/redirect"},
 	"github.com/vishvananda/":                {"test/netlab"},
 	"github.com/prometheus/":                 {"proxy/health", "cmd"},
-	"go.opentelemetry.io/":                   {"internal/decisions/otlp"},
+	"go.opentelemetry.io/":                   {"internal/decisions/otlp", "internal/tracing"},
 	"runtime/cgo":                            {"proxy/module"},
 	"github.com/spf13/cobra":                 {"cmd"},
 	"github.com/vbauerster/mpb":              {"cmd"},

@@ -53,6 +53,12 @@ type Option func(*options)
 type options struct {
 	hosts       map[string][]string
 	hideReasons bool
+	pushes      func(context.Context, string, string) xds.Push
+}
+
+// Pushes are told what becomes of what the Envoy is given.
+func Pushes(f func(ctx context.Context, node, digest string) xds.Push) Option {
+	return func(o *options) { o.pushes = f }
 }
 
 // HideReasons keeps from clients why they are denied.
@@ -99,7 +105,7 @@ func Start(t testing.TB, opts ...Option) *Shield {
 	}
 	logger := slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	control, admin := filepath.Join(dir, "xds.sock"), filepath.Join(dir, "admin.sock")
-	s.Server = xds.NewServer(xds.ServerConfig{Socket: control, Decisions: s.decided, Logger: logger})
+	s.Server = xds.NewServer(xds.ServerConfig{Socket: control, Decisions: s.decided, Pushes: o.pushes, Logger: logger})
 	s.Admin = envoy.NewAdmin(admin)
 	bootstrap, err := xds.Bootstrap(xds.BootstrapConfig{Node: Node, ControlSocket: control, AdminSocket: admin})
 	if err != nil {

@@ -36,6 +36,9 @@ type Config struct {
 	Messages bool
 	// Translations is how many workloads are translated at once. Default GOMAXPROCS.
 	Translations int
+	// Stage is told of each part of an update as it begins, compile and set, and returns what
+	// is called when it has ended. Nil is nobody.
+	Stage func(ctx context.Context, name string) (end func())
 	// Logger is told what each update came to; nil is silent.
 	Logger *slog.Logger
 }
@@ -104,7 +107,9 @@ func (f *Fleet) Apply(ctx context.Context, u Update) (*Report, error) {
 		f.leave(node)
 	}
 	joined := f.join(u.Nodes)
+	end := f.stage(ctx, "compile")
 	t, err := f.settle(ctx, u.Set)
+	end()
 	if err != nil {
 		for _, node := range joined {
 			f.pending[node] = struct{}{}
@@ -123,7 +128,9 @@ func (f *Fleet) Apply(ctx context.Context, u Update) (*Report, error) {
 	}
 	r := f.report(t)
 	r.Translated = len(changed)
+	end = f.stage(ctx, "set")
 	r.Set, err = f.push(ctx)
+	end()
 	f.log.Debug("update", "workloads", len(t.model.Workloads), "translated", r.Translated, "set", r.Set,
 		"problems", len(r.Problems), "held", len(r.Held), "took", time.Since(start))
 	return r, err
@@ -199,6 +206,13 @@ func (f *Fleet) commit(t *trial) []string {
 		}
 	}
 	return changed
+}
+
+func (f *Fleet) stage(ctx context.Context, name string) func() {
+	if f.config.Stage == nil {
+		return func() {}
+	}
+	return f.config.Stage(ctx, name)
 }
 
 // push hands every pending node what its workload has. A node whose workload has nothing, or is

@@ -45,6 +45,7 @@ type node struct {
 	streams []*Stream
 	record  Record
 	refused *set // that of record.NACK
+	push    Push // nil where nobody wants to know
 	changes changes
 }
 
@@ -86,11 +87,16 @@ func (h *Hub) node(name string) *node {
 }
 
 // Set gives a client its content. Who has it already is sent nothing.
-func (h *Hub) Set(name string, c *Content) {
+func (h *Hub) Set(name string, c *Content) { h.Push(name, c, nil) }
+
+// Push is Set with somebody who wants to know what becomes of it; nil for nobody.
+func (h *Hub) Push(name string, c *Content, p Push) {
 	h.mu.Lock()
 	n := h.node(name)
 	n.mu.Lock()
 	h.mu.Unlock()
+	n.ended(Replaced, "")
+	n.push = p
 	if n.content != c {
 		n.before, n.content = n.content, c
 	}
@@ -103,6 +109,12 @@ func (h *Hub) Set(name string, c *Content) {
 		s.sync(c)
 		s.mu.Unlock()
 		h.queue.add(s)
+	}
+	switch {
+	case len(n.streams) == 0:
+		n.ended(Away, "")
+	case n.record.Acked == c.Digest && n.streams[len(n.streams)-1].inForce:
+		n.ended(InForce, "") // there was nothing to send
 	}
 	n.mu.Unlock()
 	h.changed(n)
@@ -117,6 +129,7 @@ func (h *Hub) Forget(name string) {
 		return
 	}
 	n.mu.Lock()
+	n.ended(Replaced, "")
 	n.content, n.before, n.record.Wanted, n.record.NACK, n.refused = nil, nil, "", nil, nil
 	unused := len(n.streams) == 0
 	n.mu.Unlock()
@@ -241,6 +254,7 @@ func (h *Hub) left(s *Stream) {
 	n.streams = slices.DeleteFunc(n.streams, func(x *Stream) bool { return x == s })
 	if len(n.streams) == 0 {
 		n.record.Connected = false
+		n.ended(Away, "")
 		if n.content == nil {
 			delete(h.nodes, n.name)
 		}

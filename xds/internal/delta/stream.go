@@ -119,6 +119,7 @@ func (n *node) refuse(no *refusal, s *Stream) {
 	if n.content == nil || n.content.sets[no.kind] != no.frame.to {
 		return // it has been replaced meanwhile
 	}
+	n.ended(Refused, message)
 	n.refused = no.frame.to
 	n.record.NACK = &NACK{Time: time.Now(), TypeURL: Types[no.kind], Resources: names, Message: message}
 }
@@ -130,6 +131,7 @@ func (s *Stream) sync(c *Content) (changed bool) {
 	is := s.proto.inForce(c)
 	if n.streams[len(n.streams)-1] == s && is && (!s.inForce || n.record.Acked != c.Digest) {
 		n.record.InForceAt, n.record.Acked, n.record.NACK, n.refused = time.Now(), c.Digest, nil, nil
+		n.ended(InForce, "")
 		changed = true
 	}
 	changed = changed || is != s.inForce

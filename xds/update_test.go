@@ -236,7 +236,7 @@ func TestNACKKeepsLastGood(t *testing.T) {
 	if st := s.Server.Status(envoytest.Node); st.NACK != nil || !st.InForce() {
 		t.Errorf("the refusal is still shown: %+v", st)
 	}
-	if got := became.words(); len(got) != 3 || got[0] != "in-force" || !strings.HasPrefix(got[1], "refused ") || got[2] != "in-force" {
+	if got := became.words(); len(got) < 2 || !strings.HasPrefix(got[len(got)-2], "refused ") || got[len(got)-1] != "in-force" {
 		t.Errorf("the pushes became %q", got)
 	}
 }

@@ -177,14 +177,15 @@ func start(ctx context.Context, o options) (l *lab, err error) {
 		return nil, err
 	}
 	defer log.Close()
-	l.run = exec.CommandContext(ctx, o.pavise, "run", "--config", config, "--concurrency", "1", "--decisions", "none", //nolint:gosec // ours
+	l.run = exec.CommandContext(ctx, o.pavise, "run", "--config", config, "--concurrency", "1", "--decisions", "none",
 		"--run-dir", filepath.Join(l.dir, "run"), "--state", filepath.Join(l.dir, "state"), "--admin", "127.0.0.1:0")
 	l.run.Stdout, l.run.Stderr = log, log
 	l.run.Cancel = func() error { return l.run.Process.Signal(syscall.SIGTERM) }
 	if err := l.run.Start(); err != nil {
 		return nil, err
 	}
-	return l, l.await(ctx)
+	err = l.await(ctx)
+	return l, err
 }
 
 var adminAt = regexp.MustCompile(`msg="admin endpoint".* address=(\S+)`)
@@ -294,7 +295,7 @@ var wrkRate = regexp.MustCompile(`Requests/sec:\s+([0-9.]+)`)
 
 // load runs wrk and returns the requests a second.
 func (l *lab) load(ctx context.Context, d time.Duration) (float64, error) {
-	out, err := exec.CommandContext(ctx, "wrk", "-t1", "-c16", fmt.Sprintf("-d%ds", max(1, int(d.Seconds()))), "-s", filepath.Join(l.dir, "paths.lua"), //nolint:gosec // ours
+	out, err := exec.CommandContext(ctx, "wrk", "-t1", "-c16", fmt.Sprintf("-d%ds", max(1, int(d.Seconds()))), "-s", filepath.Join(l.dir, "paths.lua"),
 		fmt.Sprintf("http://127.0.0.1:%d", l.port)).CombinedOutput()
 	m := wrkRate.FindSubmatch(out)
 	if err != nil || m == nil {

@@ -79,7 +79,12 @@ func running(t *testing.T, c Config) (*Tracer, func()) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- tr.Run(ctx) }()
-	return tr, func() { cancel(); <-done }
+	return tr, func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
 }
 
 func (r *receiver) by(name string) (out []*tracepb.Span) {

@@ -147,7 +147,7 @@ func (s *sidecar) series(t *testing.T) {
 	for i := range 100 {
 		to := netip.AddrPortFrom(netip.MustParseAddr("203.0.113.68"), 80)
 		s.try(s.Pod, application, netip.Addr{}, fmt.Sprintf("GET h%d.example/p%d/x", i, i), to)
-		s.try(s.Pod, application, netip.Addr{}, fmt.Sprintf("TLS s%d.bad.example", i), netip.AddrPortFrom(to.Addr(), uint16(2000+i))) //nolint:gosec // a port
+		s.try(s.Pod, application, netip.Addr{}, fmt.Sprintf("TLS s%d.bad.example", i), netip.AddrPortFrom(to.Addr(), uint16(2000+i)))
 		_, _ = s.resolve(fmt.Sprintf("n%d.bad.example", i), 4)
 	}
 	s.agent.awaitStatus("decisions arrive", func(*status) bool { return len(s.agent.since(0)) > 200 })

@@ -19,7 +19,7 @@ import (
 )
 
 var (
-	seed     = flag.Uint64("seed", uint64(time.Now().UnixNano()%1e9), "first seed") //nolint:gosec // positive
+	seed     = flag.Uint64("seed", uint64(time.Now().UnixNano()%1e9), "first seed")
 	recorded = flag.Int("recorded", 10_000, "how many decisions to have recorded")
 )
 
@@ -39,7 +39,7 @@ func TestEveryRecordedFlow(t *testing.T) {
 	n, unasked := 0, map[string]int{}
 	for sd := *seed; n < *recorded && !t.Failed(); sd++ {
 		g := policygen.New(sd)
-		m, _ := policy.Compile(g.Set(int(sd%90) + 1)) //nolint:gosec // below 90
+		m, _ := policy.Compile(g.Set(int(sd%90) + 1))
 		for _, l := range m.Workload("default", "app").Listeners {
 			l.Address, l.Upstream = netip.AddrPortFrom(s.Addr, l.Address.Port()), upstream
 		}

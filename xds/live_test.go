@@ -72,7 +72,7 @@ func compareLive(t *testing.T, s *envoytest.Shield, g policygen.Gen, l *policy.L
 			clients[req.Source] = c
 		}
 		id := fmt.Sprintf("%d-%s-%d", sd, l.Name, i)
-		raw := wire(req, id, l.Traffic == policy.Proxy)
+		raw := envoytest.Wire(req, id, l.Traffic == policy.Proxy)
 		sent = append(sent, sentRequest{id, req, raw, c.Send(req.HTTP.Method, raw)})
 	}
 	for _, c := range clients {
@@ -86,24 +86,6 @@ func compareLive(t *testing.T, s *envoytest.Shield, g policygen.Gen, l *policy.L
 		}
 	}
 	return len(sent)
-}
-
-// wire writes a request for an origin server or, absolute-form, for a proxy.
-func wire(r *policy.Request, id string, proxy bool) string {
-	target := r.HTTP.Path
-	if proxy {
-		target = "http://" + r.HTTP.Authority + r.HTTP.Path
-	}
-	if r.HTTP.Method == "CONNECT" {
-		target = r.HTTP.Authority
-	}
-	var b strings.Builder
-	fmt.Fprintf(&b, "%s %s HTTP/1.1\r\nHost: %s\r\nx-request-id: %s\r\n", r.HTTP.Method, target, r.HTTP.Authority, id)
-	for _, h := range r.HTTP.Headers {
-		fmt.Fprintf(&b, "%s: %s\r\n", h.Name, h.Value)
-	}
-	b.WriteString("\r\n")
-	return b.String()
 }
 
 func checkLive(t *testing.T, s *envoytest.Shield, l *policy.Listener, x sentRequest, deadline time.Time) {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"path/filepath"
 	"sync/atomic"
 
@@ -42,6 +43,7 @@ type controlPlane struct {
 	policies *folder
 	server   *xds.Server
 	tracer   *tracing.Tracer // nil for none
+	stats    http.Handler
 	feeds    *feedKeeper
 	feedPages
 	served   *feedServer
@@ -136,7 +138,7 @@ func newControlPlane(o controlPlaneOptions) (*controlPlane, error) {
 		controlPlaneOptions: o, feeds: newFeedKeeper(o.state, o.log.With("from", "feeds")),
 		policies: &folder{dir: o.config, log: o.log, target: target{Options: xds.Options{Resolver: xds.DefaultResolver, Module: true, HideReasons: o.hideReasons}, each: true}},
 	}
-	c.feedPages = feedPages{c.feeds}
+	c.feedPages, c.stats = feedPages{c.feeds}, scraped(folderPlaneMetrics{c})
 	if err := c.policies.load(); err != nil {
 		return nil, err
 	}
@@ -274,6 +276,9 @@ func (c *controlPlane) Flows() *flows.Store { return c.lately.flows }
 
 // Anomalies implements admin.Source.
 func (c *controlPlane) Anomalies() *anomaly.Detector { return c.lately.anomalies }
+
+// Metrics implements admin.HasMetrics.
+func (c *controlPlane) Metrics() http.Handler { return c.stats }
 
 // Sidecars implements admin.HasSidecars. An agent is called as its workload is.
 func (c *controlPlane) Sidecars() (list []admin.Sidecar) {

@@ -16,7 +16,9 @@ import (
 
 	"pavise.dev/pavise/api"
 	"pavise.dev/pavise/injector"
+	"pavise.dev/pavise/internal/tracing"
 	"pavise.dev/pavise/proxy/health"
+	"pavise.dev/pavise/xds"
 )
 
 // pages are for the kubelet and for Prometheus.
@@ -95,7 +97,7 @@ func (clusterMetrics) Describe(chan<- *prometheus.Desc) {}
 // Collect implements prometheus.Collector.
 func (m clusterMetrics) Collect(ch chan<- prometheus.Metric) {
 	c, p := collector{ch}, m.c
-	c.sidecars(p)
+	c.sidecars(p.server)
 	c.gauge(descLeading, truth(p.leading.Load()))
 	st := p.source.Stats()
 	for kind, n := range map[string]int{"pod": st.Pods, "workload": st.Workloads, "sidecar": st.Nodes} {
@@ -119,11 +121,34 @@ func (m clusterMetrics) Collect(ch chan<- prometheus.Metric) {
 		c.counter(descAdmission, float64(a.N), a.Path, a.Outcome, a.Reason)
 	}
 	c.counter(descDenied, float64(p.denied.Load()))
-	if p.tracer != nil {
-		c.counter(descTraced, float64(p.tracer.Sent()), "sent")
-		c.counter(descTraced, float64(p.tracer.Dropped()), "dropped")
-	}
+	c.traces(p.tracer)
 	c.feeds(p.feeds.status())
+}
+
+func (c collector) traces(t *tracing.Tracer) {
+	if t != nil {
+		c.counter(descTraced, float64(t.Sent()), "sent")
+		c.counter(descTraced, float64(t.Dropped()), "dropped")
+	}
+}
+
+// folderPlaneMetrics are those of a control plane of a folder, under the same names.
+type folderPlaneMetrics struct{ c *controlPlane }
+
+// Describe says nothing, which makes it an unchecked collector.
+func (folderPlaneMetrics) Describe(chan<- *prometheus.Desc) {}
+
+// Collect implements prometheus.Collector.
+func (m folderPlaneMetrics) Collect(ch chan<- prometheus.Metric) {
+	c, p := collector{ch}, m.c
+	c.sidecars(p.server)
+	expiry, trouble := p.tlsFiles.State()
+	c.gauge(descExpiry, stampOf(expiry))
+	c.gauge(descCertTrouble, truth(trouble != ""))
+	c.counter(descDenied, float64(p.denied.Load()))
+	c.traces(p.tracer)
+	c.feeds(p.feeds.status())
+	c.lately(p.lately)
 }
 
 // unshielded are the pods that would have a sidecar if they were made now: they were made before
@@ -149,10 +174,10 @@ func (c *clusterPlane) unshielded() (names []string) {
 	return names
 }
 
-func (c collector) sidecars(p *clusterPlane) {
+func (c collector) sidecars(server *xds.Server) {
 	states := map[string]int{"in-force": 0, "pending": 0, "refused": 0, "away": 0}
 	refusals := 0
-	for _, n := range p.server.Nodes() {
+	for _, n := range server.Nodes() {
 		refusals += n.NACKs
 		states[sidecarState(n.Status)]++
 	}
@@ -160,7 +185,7 @@ func (c collector) sidecars(p *clusterPlane) {
 		c.gauge(descSidecars, float64(n), state)
 	}
 	c.gauge(descPlaneNACKs, float64(refusals))
-	l := p.server.Load()
+	l := server.Load()
 	c.gauge(descStreams, float64(l.Streams))
 	c.gauge(descSyncing, float64(l.Syncing))
 	c.gauge(descWaiting, float64(l.Waiting))

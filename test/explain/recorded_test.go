@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"strings"
 	"testing"
 	"time"
 
@@ -108,7 +107,7 @@ func record(t *testing.T, s *envoytest.Shield, g policygen.Gen, l *policy.Listen
 			clients[req.Source] = c
 		}
 		id := fmt.Sprintf("%d-%s-%d", sd, l.Name, i)
-		switch c.Send(req.HTTP.Method, wire(req, id, l.Traffic == policy.Proxy)).Status {
+		switch c.Send(req.HTTP.Method, envoytest.Wire(req, id, l.Traffic == policy.Proxy)).Status {
 		case 0, 400: // Envoy's parser refused it, before it knew an id
 		default:
 			ids = append(ids, id)
@@ -161,22 +160,4 @@ func connect(t *testing.T, s *envoytest.Shield, g policygen.Gen, l *policy.Liste
 		out = append(out, r)
 	}
 	return out
-}
-
-// wire writes a request for an origin server or, absolute-form, for a proxy.
-func wire(r *policy.Request, id string, proxy bool) string {
-	target := r.HTTP.Path
-	if proxy {
-		target = "http://" + r.HTTP.Authority + r.HTTP.Path
-	}
-	if r.HTTP.Method == "CONNECT" {
-		target = r.HTTP.Authority
-	}
-	var b strings.Builder
-	fmt.Fprintf(&b, "%s %s HTTP/1.1\r\nHost: %s\r\nx-request-id: %s\r\n", r.HTTP.Method, target, r.HTTP.Authority, id)
-	for _, h := range r.HTTP.Headers {
-		fmt.Fprintf(&b, "%s: %s\r\n", h.Name, h.Value)
-	}
-	b.WriteString("\r\n")
-	return b.String()
 }

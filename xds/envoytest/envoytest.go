@@ -5,6 +5,7 @@ package envoytest
 import (
 	"bufio"
 	"context"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -352,4 +353,22 @@ func Upstream(t testing.TB) netip.AddrPort {
 	go func() { _ = srv.Serve(l) }()
 	t.Cleanup(func() { _ = srv.Close() })
 	return netip.MustParseAddrPort(l.Addr().String())
+}
+
+// Wire writes a request for an origin server or, absolute-form, for a proxy.
+func Wire(r *policy.Request, id string, proxy bool) string {
+	target := r.HTTP.Path
+	if proxy {
+		target = "http://" + r.HTTP.Authority + r.HTTP.Path
+	}
+	if r.HTTP.Method == "CONNECT" {
+		target = r.HTTP.Authority
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s %s HTTP/1.1\r\nHost: %s\r\nx-request-id: %s\r\n", r.HTTP.Method, target, r.HTTP.Authority, id)
+	for _, h := range r.HTTP.Headers {
+		fmt.Fprintf(&b, "%s: %s\r\n", h.Name, h.Value)
+	}
+	b.WriteString("\r\n")
+	return b.String()
 }

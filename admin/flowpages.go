@@ -1,9 +1,7 @@
 package admin
 
 import (
-	"encoding/json"
 	"errors"
-	"io"
 	"net/http"
 	"net/url"
 	"slices"
@@ -158,7 +156,7 @@ func follow(e *endpoint, w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	for e := range events {
-		if out.SetWriteDeadline(time.Now().Add(followDeadline)) != nil || writeEvent(w, &e) != nil {
+		if out.SetWriteDeadline(time.Now().Add(followDeadline)) != nil || printable.WriteJSON(w, e) != nil {
 			return
 		}
 		// What has come meanwhile goes with it.
@@ -166,13 +164,4 @@ func follow(e *endpoint, w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-}
-
-// writeEvent writes an event on a line of its own.
-func writeEvent(w io.Writer, e *flows.Event) error {
-	line, err := json.Marshal(e)
-	if err == nil {
-		_, err = w.Write(append(printable.JSON(line), '\n'))
-	}
-	return err
 }

@@ -8,12 +8,11 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"pavise.dev/pavise/admin/anomaly"
 	"pavise.dev/pavise/admin/flows"
 	"pavise.dev/pavise/internal/decisions"
+	"pavise.dev/pavise/internal/printable"
 	"pavise.dev/pavise/policy"
 )
 
@@ -46,38 +45,16 @@ func (s *site) funcs() template.FuncMap {
 // or order of what is around it, is written as an escape, and what is too long is cut.
 func visible(s string) string {
 	var b strings.Builder
-	n := 0
-	for i, r := range s {
+	for n := 0; s != ""; n++ {
 		if n == mostShown {
-			fmt.Fprintf(&b, "… (%d octets more)", len(s)-i)
+			fmt.Fprintf(&b, "… (%d octets more)", len(s))
 			break
 		}
-		n++
-		show(&b, s, i, r)
+		shown, octets := printable.Rune(s)
+		b.WriteString(shown)
+		s = s[octets:]
 	}
 	return b.String()
-}
-
-// escaped is what visible is, but whole: of what is bounded otherwise.
-func escaped(s string) string {
-	var b strings.Builder
-	for i, r := range s {
-		show(&b, s, i, r)
-	}
-	return b.String()
-}
-
-// show writes the rune that stands at i as it can be shown.
-func show(b *strings.Builder, s string, i int, r rune) {
-	_, size := utf8.DecodeRuneInString(s[i:])
-	switch {
-	case r == utf8.RuneError && size == 1:
-		fmt.Fprintf(b, `\x%02x`, s[i])
-	case r == utf8.RuneError || r == ' ' || unicode.IsPrint(r):
-		b.WriteRune(r)
-	default:
-		b.WriteString(strings.Trim(strconv.QuoteRuneToASCII(r), "'"))
-	}
 }
 
 // short is the beginning of a digest.

@@ -10,6 +10,7 @@ import (
 	"pavise.dev/pavise/admin/flows"
 	"pavise.dev/pavise/admin/suggest"
 	"pavise.dev/pavise/api"
+	"pavise.dev/pavise/internal/printable"
 	"pavise.dev/pavise/policy"
 )
 
@@ -131,7 +132,7 @@ func (p *suggestPage) take(f *form, all []suggest.Suggestion, try bool) {
 func whole(s string) string {
 	lines := strings.Split(s, "\n")
 	for i, line := range lines {
-		lines[i] = escaped(line)
+		lines[i] = printable.Text(line)
 	}
 	return strings.Join(lines, "\n")
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -176,11 +175,7 @@ func printFlows(w io.Writer, list []flows.Flow, more bool, layout string) error 
 // printEvent shows one decision.
 func printEvent(w io.Writer, e flows.Event, output string) error {
 	if output == "json" {
-		line, err := json.Marshal(e)
-		if err == nil {
-			_, err = w.Write(append(printable.JSON(line), '\n'))
-		}
-		return err
+		return printable.WriteJSON(w, e)
 	}
 	if e.Lost > 0 {
 		fmt.Fprintf(w, "%d decisions were missed here\n", e.Lost)

@@ -4,6 +4,8 @@ import (
 	"strconv"
 	"time"
 	"unicode/utf8"
+
+	"pavise.dev/pavise/internal/printable"
 )
 
 // AppendJSON appends the record as one JSON object, without a line end. All of it is
@@ -122,16 +124,5 @@ func appendEscaped(b []byte, r rune) []byte {
 	if r == '"' || r == '\\' {
 		return append(b, '\\', byte(r))
 	}
-	unit := func(u rune) {
-		const hex = "0123456789abcdef"
-		b = append(b, '\\', 'u', hex[u>>12&15], hex[u>>8&15], hex[u>>4&15], hex[u&15])
-	}
-	if r > 0xffff { // a surrogate pair
-		r -= 0x10000
-		unit(0xd800 + r>>10)
-		unit(0xdc00 + r&0x3ff)
-	} else {
-		unit(r)
-	}
-	return b
+	return printable.AppendEscape(b, r)
 }

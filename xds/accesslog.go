@@ -41,7 +41,7 @@ func httpAccessLog(listener string, rec recorded) (string, proto.Message) {
 	return "envoy.access_loggers.http_grpc", &grpclogv3.HttpGrpcAccessLogConfig{
 		CommonConfig: commonLog(listener + rec.mark()),
 		// The entry itself has an enumeration, without most methods there are.
-		AdditionalRequestHeadersToLog: append([]string{":method"}, rec.names()...),
+		AdditionalRequestHeadersToLog: append([]string{":method"}, rec.names...),
 	}
 }
 

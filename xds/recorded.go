@@ -19,12 +19,18 @@ type recorded struct {
 	headers map[string]bool
 	// query has the parameters, likewise.
 	query map[string]bool
+	// names of the headers, in the order of records: one is made for every request.
+	names []string
+}
+
+func newRecorded(headers, query map[string]bool) recorded {
+	return recorded{headers, query, slices.Sorted(maps.Keys(headers))}
 }
 
 // recordedBy are the values that rules ask for. Those of names that speak of secrets are not
 // kept: a rule may ask whether there is an authorization without anybody reading it.
 func recordedBy(p *policy.Program) recorded {
-	out := recorded{headers: map[string]bool{}, query: map[string]bool{}}
+	headers, query := map[string]bool{}, map[string]bool{}
 	for _, r := range p.Rules {
 		for _, t := range r.Terms {
 			if t.HTTP == nil {
@@ -32,15 +38,15 @@ func recordedBy(p *policy.Program) recorded {
 			}
 			for i := range t.HTTP.Values {
 				v := &t.HTTP.Values[i]
-				to := out.query
+				to := query
 				if v.Place == policy.Header {
-					to = out.headers
+					to = headers
 				}
 				to[v.Name] = to[v.Name] || v.Compares() && !secret.Names(v.Name)
 			}
 		}
 	}
-	return out
+	return newRecorded(headers, query)
 }
 
 // recordedMark begins, in the name of a log, what is recorded in it. It stands there so that
@@ -72,8 +78,8 @@ func recordedIn(mark string) recorded {
 	if err != nil {
 		return recorded{}
 	}
-	out := recorded{headers: map[string]bool{}, query: map[string]bool{}}
-	for place, names := range map[string]map[string]bool{"header": out.headers, "query": out.query} {
+	headers, query := map[string]bool{}, map[string]bool{}
+	for place, names := range map[string]map[string]bool{"header": headers, "query": query} {
 		for _, name := range v[place+"-present"] {
 			names[name] = false
 		}
@@ -81,20 +87,14 @@ func recordedIn(mark string) recorded {
 			names[name] = true
 		}
 	}
-	return out
+	return newRecorded(headers, query)
 }
-
-// names are the headers that Envoy shall log.
-func (r recorded) names() []string { return slices.Sorted(maps.Keys(r.headers)) }
 
 // lines are the headers of a request that are recorded. Envoy gives those of one name joined
 // by commas, as rules compare them.
 func (r recorded) lines(headers map[string]string) decisions.Lines {
-	if len(r.headers) == 0 {
-		return ""
-	}
 	var out []string
-	for _, name := range r.names() {
+	for _, name := range r.names {
 		value, ok := headers[name]
 		if !ok {
 			continue

@@ -30,10 +30,15 @@ type Decided struct {
 	Lacks []string `json:"lacks,omitempty"`
 }
 
+// listenerOf is what its workload calls the listener of a record.
+func listenerOf(r *decisions.Record) string {
+	return r.Listener[strings.LastIndexByte(r.Listener, '/')+1:]
+}
+
 // QueryOf is the question that a record answers, as far as it says.
 func QueryOf(r *decisions.Record) Query {
 	q := Query{
-		Workload: r.Workload, Listener: r.Listener[strings.LastIndexByte(r.Listener, '/')+1:], Egress: r.Direction == policy.Egress,
+		Workload: r.Workload, Listener: listenerOf(r), Egress: r.Direction == policy.Egress,
 		ServerName: r.ServerName, Destination: r.Destination, Names: r.Names.List(),
 	}
 	if a, _ := decisions.Endpoint(r.Source); a.IsValid() {
@@ -83,7 +88,7 @@ func explainRecord(m *policy.Model, set *api.Set, feeds *filter.Engine, r *decis
 func recordAlone(m *policy.Model, r *decisions.Record, said *Decided, why string) (*Explanation, error) {
 	said.Unasked, said.Changed = why, false
 	e := &Explanation{
-		Workload: r.Workload, Listener: r.Listener[strings.LastIndexByte(r.Listener, '/')+1:], Decided: said,
+		Workload: r.Workload, Listener: listenerOf(r), Decided: said,
 		Decision: policy.Decision{Verdict: r.Verdict, Reason: policy.ParseReason(r.Reason)}, ReasonID: r.Reason,
 		Feed: hitOf(r.Feed), Alert: hitOf(r.Alert), Digest: m.Digest,
 	}

@@ -10,6 +10,7 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"pavise.dev/pavise/admin"
 	"pavise.dev/pavise/api"
 	"pavise.dev/pavise/feeds"
 	"pavise.dev/pavise/proxy/filter"
@@ -55,7 +56,7 @@ type feedPage struct {
 const hasNoFeeds = "This process does not know the state of feeds. The control plane does."
 
 func (s *site) feeds(w http.ResponseWriter, r *http.Request) {
-	l, ok := s.src.(FeedLister)
+	l, ok := s.src.(admin.HasFeeds)
 	if !ok {
 		s.nothing(w, r, http.StatusNotFound, "Feeds", hasNoFeeds)
 		return
@@ -83,7 +84,7 @@ func (s *site) feeds(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *site) feed(w http.ResponseWriter, r *http.Request) {
-	l, ok := s.src.(FeedLister)
+	l, ok := s.src.(admin.HasFeeds)
 	if !ok {
 		s.nothing(w, r, http.StatusNotFound, "Feeds", hasNoFeeds)
 		return
@@ -157,7 +158,7 @@ func (s *site) changes(name string) ([]feeds.Change, error) {
 	if h, ok := s.src.(FeedHistorian); ok {
 		return h.FeedChanges(name)
 	}
-	l, ok := s.src.(FeedLister)
+	l, ok := s.src.(admin.HasFeeds)
 	if !ok || l.FeedDir() == "" {
 		return nil, nil
 	}

@@ -15,6 +15,7 @@ import (
 	"go.uber.org/goleak"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"pavise.dev/pavise/admin"
 	"pavise.dev/pavise/admin/anomaly"
 	"pavise.dev/pavise/admin/flows"
 	"pavise.dev/pavise/api"
@@ -89,7 +90,7 @@ type lab struct {
 	detector  *anomaly.Detector
 	status    any
 	list      []feeds.Status
-	carriers  []Sidecar
+	carriers  []admin.Sidecar
 	changes   []feeds.Change
 	nanos     atomic.Int64
 	failPast  error
@@ -103,7 +104,7 @@ func (l *lab) Flows() *flows.Store                { return l.store }
 func (l *lab) Anomalies() *anomaly.Detector       { return l.detector }
 func (l *lab) FeedList() []feeds.Status           { return l.list }
 func (l *lab) FeedDir() string                    { return l.feedsPath }
-func (l *lab) Sidecars() []Sidecar                { return l.carriers }
+func (l *lab) Sidecars() []admin.Sidecar          { return l.carriers }
 func (l *lab) now() time.Time                     { return time.Unix(0, l.nanos.Load()).UTC() }
 func (l *lab) at(t time.Time)                     { l.nanos.Store(t.UnixNano()) }
 func (l *lab) handler() http.Handler              { return handler(l, l.now) }
@@ -171,7 +172,7 @@ func newLab(t testing.TB) *lab {
 		{Time: noon.Add(-50 * time.Hour), Added: 1000000},
 		{Time: noon.Add(-26 * time.Hour), Added: 3, Removed: 1, AddedEntries: []string{script, "=evil.example", "198.51.100.0/24"}, RemovedEntries: []string{turned}},
 	}
-	l.carriers = []Sidecar{
+	l.carriers = []admin.Sidecar{
 		{Node: "shop/web-1", Workload: "shop/web", State: inForce, Wanted: "aaaa", Acked: "aaaa", Since: noon.Add(-time.Hour), InForceAt: noon.Add(-time.Minute)},
 		{
 			Node: "shop/web-2", Workload: "shop/web", State: "refused", Wanted: "bbbb", Acked: "aaaa", Pending: 2, NACKs: 4, NACK: script,

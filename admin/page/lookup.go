@@ -3,6 +3,7 @@ package page
 import (
 	"net/http"
 
+	"pavise.dev/pavise/admin"
 	"pavise.dev/pavise/feeds"
 )
 
@@ -43,7 +44,7 @@ func (s *site) lookup(w http.ResponseWriter, r *http.Request) {
 			f.fail("what", "no feeds are in force yet")
 		} else {
 			dir := ""
-			if d, ok := s.src.(FeedLister); ok {
+			if d, ok := s.src.(admin.HasFeeds); ok {
 				dir = d.FeedDir()
 			}
 			a, err := feeds.Lookup(snap, dir, what)

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 
+	"pavise.dev/pavise/admin"
 	"pavise.dev/pavise/admin/anomaly"
 	"pavise.dev/pavise/admin/flows"
 	"pavise.dev/pavise/api"
@@ -52,7 +53,7 @@ func (s *site) overview(w http.ResponseWriter, r *http.Request) {
 	st := readStatus(s.src.Status())
 	o.Facts, o.FactsLeft = st.facts()
 	notices := st.notices()
-	if l, ok := s.src.(FeedLister); ok {
+	if l, ok := s.src.(admin.HasFeeds); ok {
 		list := l.FeedList()
 		o.Feeds = len(list)
 		for i := range list {
@@ -63,7 +64,7 @@ func (s *site) overview(w http.ResponseWriter, r *http.Request) {
 		}
 		notices = append(notices, feedNotices(list)...)
 	}
-	if l, ok := s.src.(SidecarLister); ok {
+	if l, ok := s.src.(admin.HasSidecars); ok {
 		list := l.Sidecars()
 		o.Sidecars = states(list)
 		notices = append(notices, sidecarNotices(list)...)
@@ -119,7 +120,7 @@ func programs(w *policy.Workload) []*policy.Program {
 }
 
 // states count sidecars by state, by name.
-func states(list []Sidecar) []tally {
+func states(list []admin.Sidecar) []tally {
 	counts := map[string]int{}
 	for i := range list {
 		counts[list[i].State]++
@@ -133,7 +134,7 @@ func states(list []Sidecar) []tally {
 }
 
 // sidecarNotices are of those that do not enforce what they shall, in the order of their names.
-func sidecarNotices(list []Sidecar) []notice {
+func sidecarNotices(list []admin.Sidecar) []notice {
 	var out []notice
 	for i := range list {
 		c := &list[i]

@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"net/http"
 	"time"
+
+	"pavise.dev/pavise/admin"
 )
 
 //go:embed templates/*.html
@@ -149,8 +151,8 @@ type entry struct {
 
 // menu has the pages for which there is something to show; here is the path of one.
 func (s *site) menu(here string) []entry {
-	_, isFeeds := s.src.(FeedLister)
-	_, isSidecars := s.src.(SidecarLister)
+	_, isFeeds := s.src.(admin.HasFeeds)
+	_, isSidecars := s.src.(admin.HasSidecars)
 	kept, engine := s.src.Flows() != nil, s.src.Feeds()
 	model, _ := s.src.Current()
 	var m []entry

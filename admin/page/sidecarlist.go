@@ -5,18 +5,20 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+
+	"pavise.dev/pavise/admin"
 )
 
 // sidecarList is a part of all sidecars.
 type sidecarList struct {
 	Form   *form
-	Rows   []Sidecar
+	Rows   []admin.Sidecar
 	Pages  pager
 	States []tally
 }
 
 func (s *site) sidecars(w http.ResponseWriter, r *http.Request) {
-	l, ok := s.src.(SidecarLister)
+	l, ok := s.src.(admin.HasSidecars)
 	if !ok {
 		s.nothing(w, r, http.StatusNotFound, "Sidecars", "This process serves no sidecars. The control plane does.")
 		return
@@ -29,12 +31,12 @@ func (s *site) sidecars(w http.ResponseWriter, r *http.Request) {
 	f.read(r)
 	all := slices.Clone(l.Sidecars())
 	list := sidecarList{Form: f, States: states(all)}
-	all = slices.DeleteFunc(all, func(x Sidecar) bool {
+	all = slices.DeleteFunc(all, func(x admin.Sidecar) bool {
 		state, text := f.value("state"), f.value("text")
 		return state != "" && x.State != state || !strings.Contains(x.Node, text) && !strings.Contains(x.Workload, text)
 	})
 	// Those with which something is wrong come first.
-	slices.SortFunc(all, func(a, b Sidecar) int {
+	slices.SortFunc(all, func(a, b admin.Sidecar) int {
 		if well := a.State == inForce; well != (b.State == inForce) {
 			return cmp.Compare(b2i(well), b2i(!well))
 		}

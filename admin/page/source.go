@@ -1,7 +1,6 @@
 package page
 
 import (
-	"pavise.dev/pavise/admin"
 	"pavise.dev/pavise/admin/anomaly"
 	"pavise.dev/pavise/admin/flows"
 	"pavise.dev/pavise/api"
@@ -11,8 +10,8 @@ import (
 )
 
 // Source is what the pages show; every admin.Source is one. Its methods are called from
-// several goroutines, some for every page. A source that is a FeedLister, FeedHistorian or
-// SidecarLister too has more pages.
+// several goroutines, some for every page. A source that is an admin.HasFeeds, a
+// FeedHistorian or an admin.HasSidecars too has more pages.
 type Source interface {
 	// Current is the model in use and the set that it was compiled from; nil where this
 	// process has no policies.
@@ -28,30 +27,12 @@ type Source interface {
 	Anomalies() *anomaly.Detector
 }
 
-// FeedLister fetches threat feeds; it is what admin.HasFeeds is.
-type FeedLister interface {
-	// FeedList is the state of each feed, in any order.
-	FeedList() []feeds.Status
-	// FeedDir is the folder of a feeds.Manager, with what is known of their past; empty for
-	// none.
-	FeedDir() string
-}
-
 // FeedHistorian knows more of the past than the last change.
 type FeedHistorian interface {
 	// FeedChanges are what is kept of the changes of one feed, the oldest first; the last has
 	// its entries. The error says what cannot be read; the rest comes with it.
 	FeedChanges(name string) ([]feeds.Change, error)
 }
-
-// SidecarLister knows the sidecars that are connected, or were; it is what admin.HasSidecars is.
-type SidecarLister interface {
-	// Sidecars are in any order.
-	Sidecars() []Sidecar
-}
-
-// Sidecar is what is known of one Envoy.
-type Sidecar = admin.Sidecar
 
 // inForce is the State of a sidecar with which all is well.
 const inForce = "in-force"

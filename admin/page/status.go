@@ -122,7 +122,7 @@ func (s *status) take(take func(name string, into any) bool) {
 			add("workload "+name, "it is given nothing new: "+held[name], link("/workload", "name", name))
 		}
 	}
-	// Those of FeedLister say the same.
+	// Those of admin.HasFeeds say the same.
 	var list []feeds.Status
 	take("feeds", &list)
 }

@@ -13,6 +13,8 @@ import (
 
 	"golang.org/x/net/html"
 	"golang.org/x/net/html/atom"
+
+	"pavise.dev/pavise/admin"
 )
 
 // hostile are values that parameters may have.
@@ -312,7 +314,7 @@ func TestOnlyReads(t *testing.T) {
 func TestLinksResolve(t *testing.T) {
 	l := newLab(t)
 	for i := range 130 {
-		l.carriers = append(l.carriers, Sidecar{Node: fmt.Sprintf("shop/pod-%03d", i), State: "away"})
+		l.carriers = append(l.carriers, admin.Sidecar{Node: fmt.Sprintf("shop/pod-%03d", i), State: "away"})
 		l.changes[1].AddedEntries = append(l.changes[1].AddedEntries, fmt.Sprintf("n%d.example", i))
 	}
 	h := l.handler()

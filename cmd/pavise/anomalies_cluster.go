@@ -14,15 +14,12 @@ import (
 
 // clusterAnomalies adds to anomalies what asks the sidecars of a cluster.
 func clusterAnomalies(f *pflag.FlagSet, o *anomaliesOptions) {
-	var kubeconfig string
-	var on bool
-	f.BoolVar(&on, "kubernetes", false, "ask the sidecars of a cluster instead, those of -n or all")
-	f.StringVar(&kubeconfig, "kubeconfig", "", "file that says where the cluster is; default as kubectl")
+	c := registerCluster(f, "ask the sidecars of a cluster instead, those of -n or all")
 	o.cluster = func(ctx context.Context, v url.Values, limit int) (*anomaly.Page, error) {
-		if !on {
+		if !c.on {
 			return nil, nil //nolint:nilnil // no cluster is what is wanted
 		}
-		s, err := newSidecars(ctx, kubeconfig, v.Get("namespace"))
+		s, err := newSidecars(ctx, c.kubeconfig, v.Get("namespace"))
 		if err != nil {
 			return nil, err
 		}

@@ -86,11 +86,11 @@ func (d *decisionFlags) collector() (decisions.Sink, error) {
 	}
 	c := otlp.Config{Endpoint: host, Insecure: insecure}
 	if d.otlpHeader != "" {
-		value, err := os.ReadFile(d.otlpHeader)
+		value, err := authorizationIn(d.otlpHeader)
 		if err != nil {
 			return nil, failed(fmt.Errorf("--decisions-otlp-authorization: %w", err))
 		}
-		c.Headers = map[string]secret.String{"authorization": secret.New(strings.TrimSpace(string(value)))}
+		c.Headers = map[string]secret.String{"authorization": value}
 	}
 	sink, err := otlp.New(c)
 	if err != nil {
@@ -106,6 +106,15 @@ func collectorAt(address string) (host string, insecure bool, err error) {
 		return "", false, fmt.Errorf("%q: it is https://HOST:PORT or http://HOST:PORT", address)
 	}
 	return u.Host, u.Scheme == "http", nil
+}
+
+// authorizationIn reads the value of a header from a file; empty for no file.
+func authorizationIn(path string) (secret.String, error) {
+	if path == "" {
+		return secret.String{}, nil
+	}
+	value, err := os.ReadFile(path)
+	return secret.New(strings.TrimSpace(string(value))), err
 }
 
 // reopenOnHangup opens the file again after SIGHUP, when somebody else has rotated it.

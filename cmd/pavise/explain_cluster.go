@@ -23,17 +23,15 @@ import (
 
 // clusterExplain adds to explain what asks a cluster.
 func clusterExplain(f *pflag.FlagSet, o *explainOptions) {
-	var kubeconfig, namespace, control string
-	var on bool
-	f.BoolVar(&on, "kubernetes", false, "ask the control plane of a cluster instead, and with --id its sidecars first")
-	f.StringVar(&kubeconfig, "kubeconfig", "", "file that says where the cluster is; default as kubectl")
+	var namespace, control string
+	c := registerCluster(f, "ask the control plane of a cluster instead, and with --id its sidecars first")
 	f.StringVarP(&namespace, "namespace", "n", "", "with --kubernetes and --id: of the pods whose sidecars are asked; default all")
 	f.StringVar(&control, "control-plane-namespace", install.DefaultNamespace, "with --kubernetes: namespace of the control plane")
 	o.cluster = func(ctx context.Context) (explainer, func(), error) {
-		if !on {
+		if !c.on {
 			return nil, nil, nil
 		}
-		config, clients, err := kubernetesClients(kubeconfig)
+		config, clients, err := kubernetesClients(c.kubeconfig)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -56,7 +54,7 @@ func clusterExplain(f *pflag.FlagSet, o *explainOptions) {
 				stop()
 				return nil, nil, err
 			}
-			return &clusterExplainer{admin.NewClientAt(at.Host), kubeconfig, namespace}, stop, nil
+			return &clusterExplainer{admin.NewClientAt(at.Host), c.kubeconfig, namespace}, stop, nil
 		}
 		return nil, nil, errors.Join(errors.New("no replica of the control plane could be asked"), why)
 	}

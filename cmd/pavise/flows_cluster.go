@@ -23,15 +23,12 @@ const mostFollowed = 128
 
 // clusterFlows adds to flows what asks the sidecars of a cluster.
 func clusterFlows(f *pflag.FlagSet, o *flowsOptions) {
-	var kubeconfig string
-	var on bool
-	f.BoolVar(&on, "kubernetes", false, "ask the sidecars of a cluster instead, those of -n or all")
-	f.StringVar(&kubeconfig, "kubeconfig", "", "file that says where the cluster is; default as kubectl")
+	c := registerCluster(f, "ask the sidecars of a cluster instead, those of -n or all")
 	o.cluster = func(ctx context.Context, namespace string) (flowSource, error) {
-		if !on {
+		if !c.on {
 			return nil, nil //nolint:nilnil // no cluster is what is wanted
 		}
-		return newSidecars(ctx, kubeconfig, namespace)
+		return newSidecars(ctx, c.kubeconfig, namespace)
 	}
 }
 

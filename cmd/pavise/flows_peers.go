@@ -35,29 +35,20 @@ func readPeers(ctx context.Context, clients *kubernetes.Clientset) (clusterPeers
 			peers[a.Unmap()] = p
 		}
 	}
-	o := metav1.ListOptions{Limit: 500, FieldSelector: "status.phase=Running"}
-	for {
-		list, err := clients.CoreV1().Pods("").List(ctx, o)
-		if err != nil {
-			return nil, fmt.Errorf("list pods: %w", err)
+	err := eachPod(ctx, clients, "", metav1.ListOptions{FieldSelector: "status.phase=Running"}, func(p *corev1.Pod) {
+		if p.Spec.HostNetwork { // its address is the node's, and of others too
+			return
 		}
-		for i := range list.Items {
-			p := &list.Items[i]
-			if p.Spec.HostNetwork { // its address is the node's, and of others too
-				continue
-			}
-			one := clusterPeer{since: p.CreationTimestamp.Time, context: *contextOf(p)}
-			_, owner := source.Owner(p)
-			one.name = p.Namespace + "/" + owner
-			for _, ip := range p.Status.PodIPs {
-				add(ip.IP, one)
-			}
+		_, owner := source.Owner(p)
+		one := clusterPeer{p.Namespace + "/" + owner, p.CreationTimestamp.Time, *contextOf(p)}
+		for _, ip := range p.Status.PodIPs {
+			add(ip.IP, one)
 		}
-		if o.Continue = list.Continue; o.Continue == "" {
-			break
-		}
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list pods: %w", err)
 	}
-	o = metav1.ListOptions{Limit: 500}
+	o := metav1.ListOptions{Limit: 500}
 	for {
 		list, err := clients.CoreV1().Services("").List(ctx, o)
 		if err != nil {

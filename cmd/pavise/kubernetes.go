@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"net/netip"
 	"net/url"
 	"os"
@@ -119,6 +120,7 @@ type clusterPlane struct {
 	given    *servertls.Certificates // nil where Pavise makes its own
 	injector atomic.Pointer[injector.Config]
 	tracer   *tracing.Tracer // nil for none
+	stats    http.Handler
 	feeds    *feedKeeper
 	feedPages
 	served *feedServer
@@ -161,7 +163,7 @@ func newClusterPlane(ctx context.Context, o controlPlaneOptions, k clusterOption
 		changed: make(chan struct{}, 1), report: &fleet.Report{}, following: map[string]followed{},
 		feeds: newFeedKeeper(o.state, o.log.With("from", "feeds")),
 	}
-	c.feedPages = feedPages{c.feeds}
+	c.feedPages, c.stats = feedPages{c.feeds}, scraped(clusterMetrics{c})
 	klog.SetSlogLogger(o.log.With("from", "kubernetes"))
 	crlog.SetLogger(logr.FromSlogHandler(o.log.With("from", "kubernetes").Handler()))
 	if c.lately, err = newLately(c.state, latelyBytes, nil, anomaly.Config{}, c.log.With("from", "anomalies")); err != nil {

@@ -34,9 +34,7 @@ func (c *clusterPlane) pages() http.Handler {
 }
 
 // Metrics implements admin.HasMetrics.
-func (c *clusterPlane) Metrics() http.Handler {
-	return scraped(clusterMetrics{c})
-}
+func (c *clusterPlane) Metrics() http.Handler { return c.stats }
 
 func (c *clusterPlane) certificateHolds() error {
 	if expiry := c.expiry(); !expiry.IsZero() && !time.Now().Before(expiry) {

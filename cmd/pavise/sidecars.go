@@ -65,20 +65,14 @@ func newSidecars(ctx context.Context, kubeconfig, namespace string) (*sidecars, 
 	s := &sidecars{config: config, clients: clients, warn: func(pod string, err error) {
 		fmt.Fprintf(os.Stderr, "pavise: %s did not answer: %s\n", pod, oneLine(err.Error()))
 	}}
-	o := metav1.ListOptions{LabelSelector: injector.RevisionLabel, FieldSelector: "status.phase=Running", Limit: 500}
-	for {
-		list, err := clients.CoreV1().Pods(namespace).List(ctx, o)
-		if err != nil {
-			return nil, err
+	o := metav1.ListOptions{LabelSelector: injector.RevisionLabel, FieldSelector: "status.phase=Running"}
+	err = eachPod(ctx, clients, namespace, o, func(p *corev1.Pod) {
+		if hasSidecar(p) {
+			s.pods = append(s.pods, sidecarPod{p.Namespace, p.Name, contextOf(p)})
 		}
-		for i := range list.Items {
-			if p := &list.Items[i]; hasSidecar(p) {
-				s.pods = append(s.pods, sidecarPod{p.Namespace, p.Name, contextOf(p)})
-			}
-		}
-		if o.Continue = list.Continue; o.Continue == "" {
-			break
-		}
+	})
+	if err != nil {
+		return nil, err
 	}
 	if len(s.pods) == 0 {
 		return nil, errors.New("there is no running pod with a sidecar in it there")

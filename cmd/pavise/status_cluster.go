@@ -16,10 +16,13 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/pager"
 	"k8s.io/client-go/tools/portforward"
 	"k8s.io/client-go/transport/spdy"
 
@@ -34,10 +37,8 @@ const adminPort = 15016
 // clusterStatus adds to status what asks a cluster.
 func clusterStatus(cmd *cobra.Command, o *statusOptions) {
 	f := cmd.Flags()
-	var kubeconfig, namespace string
-	var on bool
-	f.BoolVar(&on, "kubernetes", false, "show every sidecar of a cluster instead")
-	f.StringVar(&kubeconfig, "kubeconfig", "", "file that says where the cluster is; default as kubectl")
+	var namespace string
+	c := registerCluster(f, "show every sidecar of a cluster instead")
 	f.StringVar(&namespace, "namespace", install.DefaultNamespace, "namespace of the control plane")
 	cmd.Long = strings.Replace(cmd.Long, "\n\nExit codes", `
 
@@ -47,10 +48,10 @@ forwarded to it, and shows every pod that has a sidecar.
 Exit codes`, 1)
 	cmd.Example += "\n  pavise status --kubernetes"
 	o.cluster = func(ctx context.Context) (status, bool, error) {
-		if !on {
+		if !c.on {
 			return nil, false, nil
 		}
-		s, err := readCluster(ctx, kubeconfig, namespace)
+		s, err := readCluster(ctx, c.kubeconfig, namespace)
 		return s, true, err
 	}
 }
@@ -114,6 +115,32 @@ func readCluster(ctx context.Context, kubeconfig, namespace string) (*sidecarLis
 	}
 	out.Unshielded, err = unshielded(ctx, clients)
 	return out, err
+}
+
+// clusterFlags say that a cluster is asked, and where it is.
+type clusterFlags struct {
+	on         bool
+	kubeconfig string
+}
+
+func registerCluster(f *pflag.FlagSet, usage string) *clusterFlags {
+	c := &clusterFlags{}
+	f.BoolVar(&c.on, "kubernetes", false, usage)
+	f.StringVar(&c.kubeconfig, "kubeconfig", "", "file that says where the cluster is; default as kubectl")
+	return c
+}
+
+// eachPod lists pods, page by page.
+func eachPod(ctx context.Context, clients *kubernetes.Clientset, namespace string, o metav1.ListOptions, each func(*corev1.Pod)) error {
+	pages := pager.New(func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
+		return clients.CoreV1().Pods(namespace).List(ctx, o)
+	})
+	return pages.EachListItem(ctx, o, func(one runtime.Object) error {
+		if p, ok := one.(*corev1.Pod); ok {
+			each(p)
+		}
+		return nil
+	})
 }
 
 // kubernetesClients are for the cluster that a file says, or where kubectl would look.
@@ -223,21 +250,14 @@ func unshielded(ctx context.Context, clients *kubernetes.Clientset) ([]string, e
 	}
 	var out []string
 	for i := range namespaces.Items {
-		o := metav1.ListOptions{LabelSelector: "!" + injector.RevisionLabel, Limit: 500}
-		for {
-			pods, err := clients.CoreV1().Pods(namespaces.Items[i].Name).List(ctx, o)
-			if err != nil {
-				return nil, err
+		o := metav1.ListOptions{LabelSelector: "!" + injector.RevisionLabel}
+		err := eachPod(ctx, clients, namespaces.Items[i].Name, o, func(p *corev1.Pod) {
+			if p.Status.Phase != corev1.PodSucceeded && p.Status.Phase != corev1.PodFailed {
+				out = append(out, p.Namespace+"/"+p.Name)
 			}
-			for j := range pods.Items {
-				p := &pods.Items[j]
-				if p.Status.Phase != corev1.PodSucceeded && p.Status.Phase != corev1.PodFailed {
-					out = append(out, p.Namespace+"/"+p.Name)
-				}
-			}
-			if o.Continue = pods.Continue; o.Continue == "" {
-				break
-			}
+		})
+		if err != nil {
+			return nil, err
 		}
 	}
 	slices.Sort(out)

@@ -7,11 +7,9 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"strings"
 
 	"github.com/spf13/pflag"
 
-	"pavise.dev/pavise/internal/secret"
 	"pavise.dev/pavise/internal/tracing"
 	"pavise.dev/pavise/xds"
 )
@@ -70,13 +68,4 @@ func runTracing(ctx context.Context, t *tracing.Tracer) error {
 		return nil
 	}
 	return t.Run(ctx)
-}
-
-// authorizationIn reads the value of a header from a file; empty for no file.
-func authorizationIn(path string) (secret.String, error) {
-	if path == "" {
-		return secret.String{}, nil
-	}
-	value, err := os.ReadFile(path)
-	return secret.New(strings.TrimSpace(string(value))), err
 }

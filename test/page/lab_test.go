@@ -125,9 +125,9 @@ func (s *source) Status() any {
 	}
 }
 
-func (s *source) Sidecars() []adminpage.Sidecar {
+func (s *source) Sidecars() []admin.Sidecar {
 	now := time.Now()
-	return []adminpage.Sidecar{
+	return []admin.Sidecar{
 		{
 			Node: "shop/web-7d9c5b6f4-x2x8z", Workload: "shop/web", State: "in-force", Wanted: "1f0c9a3d5b7e", Acked: "1f0c9a3d5b7e",
 			Since: now.Add(-5 * time.Hour), InForceAt: now.Add(-time.Minute), Snapshot: "sha256:0123456789abcdef", SnapshotTime: now.Add(-time.Hour),
